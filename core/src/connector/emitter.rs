@@ -1,0 +1,170 @@
+//! The pipe between a source and the runtime: bounded, and aware of what is durable.
+
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::change::Change;
+use crate::error::{Error, Result};
+use crate::position::Position;
+
+/// A source's end of the pipe.
+///
+/// Every method takes `&self`, so that a source can wait for room and for its system in one `select!`.
+#[derive(Clone, Debug)]
+pub struct Emitter {
+    batches: mpsc::UnboundedSender<Emitted>,
+    room: Arc<Semaphore>,
+    safe: watch::Receiver<Option<Position>>,
+    stopped: watch::Receiver<bool>,
+    control: Arc<Mutex<mpsc::Receiver<Control>>>,
+}
+
+/// Room for one batch. Hold it while reading, so that what was read can always be handed over.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    emitter: &'a Emitter,
+    permit: OwnedSemaphorePermit,
+}
+
+/// One batch on its way to the gate. Its room is given back when it is dropped.
+#[derive(Debug)]
+pub struct Emitted {
+    /// The changes, in order; may be empty, which moves a quiet source forward.
+    pub changes: Vec<Change>,
+    /// How far the source is read after them.
+    pub position: Position,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What the runtime asks of a running source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Control {
+    /// Read this table again from its first row, while streaming goes on.
+    Backfill {
+        /// The table.
+        table: String,
+    },
+}
+
+/// The runtime's end of the pipe.
+#[derive(Debug)]
+pub struct Feed {
+    /// The batches, in the order they were emitted.
+    pub batches: mpsc::UnboundedReceiver<Emitted>,
+    /// Tells the source what is durable.
+    pub safe: watch::Sender<Option<Position>>,
+    /// Tells the source to end.
+    pub stop: watch::Sender<bool>,
+    /// Asks the source for something.
+    pub control: mpsc::Sender<Control>,
+}
+
+/// Makes the two ends of a pipe that holds at most `batches_max` batches.
+#[must_use]
+pub fn feed(resume: Option<Position>, batches_max: usize) -> (Emitter, Feed) {
+    let (batches, receive) = mpsc::unbounded_channel();
+    let (safe, watch_safe) = watch::channel(resume);
+    let (stop, stopped) = watch::channel(false);
+    let (control, receive_control) = mpsc::channel(16);
+    let emitter = Emitter {
+        batches,
+        // The semaphore bounds the channel: a batch exists only while it holds a permit.
+        room: Arc::new(Semaphore::new(batches_max)),
+        safe: watch_safe,
+        stopped,
+        control: Arc::new(Mutex::new(receive_control)),
+    };
+    (
+        emitter,
+        Feed {
+            batches: receive,
+            safe,
+            stop,
+            control,
+        },
+    )
+}
+
+impl Emitter {
+    /// Waits until there is room for one more batch. Dropping the future is harmless.
+    ///
+    /// # Errors
+    /// [`Kind::Stopped`](crate::Kind::Stopped) once the runtime is stopping.
+    pub async fn room(&self) -> Result<Slot<'_>> {
+        let acquire = Arc::clone(&self.room).acquire_owned();
+        tokio::select! {
+            biased;
+            () = self.stopped() => Err(Error::stopped()),
+            permit = acquire => {
+                let permit = permit.map_err(|_| Error::stopped())?;
+                Ok(Slot { emitter: self, permit })
+            }
+        }
+    }
+
+    /// Waits for room, then emits. For sources that hold a batch anyway.
+    ///
+    /// # Errors
+    /// [`Kind::Stopped`](crate::Kind::Stopped) once the runtime is stopping.
+    pub async fn emit(&self, changes: Vec<Change>, position: Position) -> Result<()> {
+        self.room().await?.emit(changes, position)
+    }
+
+    /// The newest position up to which everything is durable downstream.
+    #[must_use]
+    pub fn safe(&self) -> Option<Position> {
+        self.safe.borrow().clone()
+    }
+
+    /// Waits until the safe position moves.
+    ///
+    /// # Errors
+    /// [`Kind::Stopped`](crate::Kind::Stopped) once the runtime is stopping.
+    pub async fn safe_moved(&self) -> Result<Option<Position>> {
+        let mut safe = self.safe.clone();
+        tokio::select! {
+            biased;
+            () = self.stopped() => Err(Error::stopped()),
+            moved = safe.changed() => {
+                moved.map_err(|_| Error::stopped())?;
+                let position = safe.borrow_and_update().clone();
+                Ok(position)
+            }
+        }
+    }
+
+    /// Waits for the runtime to ask for something; never ends if it asks for nothing. Dropping the future loses no request.
+    pub async fn control(&self) -> Control {
+        match self.control.lock().await.recv().await {
+            Some(control) => control,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the runtime is stopping.
+    pub async fn stopped(&self) {
+        let mut stopped = self.stopped.clone();
+        // An error means that the runtime's end is gone, which is stopping too.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    }
+}
+
+impl Slot<'_> {
+    /// Hands a batch over with the position after it.
+    ///
+    /// # Errors
+    /// [`Kind::Stopped`](crate::Kind::Stopped) if the runtime's end is gone.
+    pub fn emit(self, changes: Vec<Change>, position: Position) -> Result<()> {
+        let emitted = Emitted {
+            changes,
+            position,
+            _permit: self.permit,
+        };
+        self.emitter
+            .batches
+            .send(emitted)
+            .map_err(|_| Error::stopped())
+    }
+}

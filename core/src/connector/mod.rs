@@ -1,0 +1,271 @@
+//! The author's side: what a connector is and what it promises.
+//!
+//! A connector is one crate that knows one kind of system and gives a [`Source`], a [`Sink`], a [`Reader`], or several of them, as a [`Connector`] value that a [`Registry`] holds.
+//! Authors write plain `async fn`s; the registry keeps an object-safe twin of each trait, so the runtime can hold connectors of all kinds side by side.
+//!
+//! What the runtime promises an author: one `run` per source at a time, `apply` never concurrently for the same lane, positions stored only after what they cover is durable.
+//! What an author promises: see the traits.
+
+mod emitter;
+mod erased;
+mod registry;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::change::Change;
+use crate::error::Result;
+use crate::position::Position;
+use crate::shape::{Row, Shape};
+use crate::value::Value;
+
+pub use emitter::{Control, Emitted, Emitter, Feed, Slot, feed};
+pub use erased::{Boxed, DynReader, DynSink, DynSource};
+pub use registry::{Connector, Registry};
+pub use secret::Secret;
+
+/// What a connector is told when it is opened.
+#[derive(Clone, Debug)]
+pub struct OpenContext {
+    /// The system's name in the configuration.
+    pub system: String,
+    /// The folder of the configuration file; relative paths in it start there.
+    pub folder: PathBuf,
+    /// The tables (or the system's like) that flows of this configuration use, sorted.
+    pub tables: Vec<String>,
+}
+
+/// Observes a system: reads what is there, then every change, in order.
+///
+/// # Promises of an author
+/// - **Order.** Changes are emitted in the order of their marks; inside one incarnation marks never decrease, and no two changes share one.
+/// - **Resumption.** `run(Some(position))` emits every change after `position`, and may emit earlier ones again, under the same marks.
+/// - **Room first.** Ask [`Emitter::room`] before reading, so that nothing is in hand that a cancelled future could lose; dropping `run` at any await is allowed and loses nothing.
+/// - **Say where you begin.** The first batch of an incarnation that `resume` does not name is empty, and its position is one from which a later run misses nothing that follows. The runtime stores it before any change: were the first changes stored without it, a crash would begin again later, and the deletes in between would never be told.
+/// - **Say that there is nothing.** After that emit a batch, if need be an empty one, as soon as the system has been looked at: until then nobody can tell an idle system from a slow one.
+/// - **Release late.** Tell the system to forget only what [`Emitter::safe`] covers.
+///
+/// Once the runtime is stopping, every call of the emitter returns [`Kind::Stopped`](crate::Kind::Stopped): `?` is the graceful exit.
+pub trait Source: Sized + Send + 'static {
+    /// The connector's configuration; its JSON Schema is derived from it.
+    type Config: DeserializeOwned + JsonSchema + Send;
+
+    /// Connects, without reading yet.
+    fn open(config: Self::Config, cx: OpenContext) -> impl Future<Output = Result<Self>> + Send;
+
+    /// The shapes of the context's tables as the system declares them, in the order of the context.
+    ///
+    /// # Errors
+    /// Names a table that does not exist or that has no key.
+    fn discover(&self) -> impl Future<Output = Result<Vec<Arc<Shape>>>> + Send;
+
+    /// Looks for what would keep `run` from working and says how to mend it; changes nothing.
+    fn check(&self) -> impl Future<Output = Result<Vec<Finding>>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Reads the system until stopped: from the beginning (snapshot, then changes) or after `resume`.
+    fn run(self, resume: Option<Position>, out: Emitter)
+    -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Applies changes to a system.
+///
+/// # Promises of an author
+/// - **Returning means durable.** What `apply` reports as committed survives a crash of anything.
+/// - **Twice is once.** Applying a batch again, or an older one after a newer, leaves the same state.
+/// - **Fencing.** Where [`Limits::progress`] is true the sink stores [`LaneProgress`] in the same transaction as the rows, as a compare-and-set; a mismatch is [`Kind::Stopped`](crate::Kind::Stopped) and writes nothing.
+/// - **All or nothing.** A sink with progress commits a batch only whole: when one change is refused it rolls back and says which ([`Receipt::RolledBack`]); the runtime quarantines those first and sends the rest again.
+/// - **Unchanged means untouched.** A cell that is [`Cell::Unchanged`](crate::Cell::Unchanged) leaves the column as it is, never null.
+/// - **Quiet where equal.** A row that already holds the values is not written again where the system can tell.
+pub trait Sink: Sized + Send + Sync + 'static {
+    /// The connector's configuration; its JSON Schema is derived from it.
+    type Config: DeserializeOwned + JsonSchema + Send;
+
+    /// Connects, without writing yet.
+    fn open(config: Self::Config, cx: OpenContext) -> impl Future<Output = Result<Self>> + Send;
+
+    /// The shapes of the context's tables as the system declares them, in the order of the context.
+    fn discover(&self) -> impl Future<Output = Result<Vec<Arc<Shape>>>> + Send;
+
+    /// Looks for what would keep writes of these shapes from working (no unique key, a missing permission) and says how to mend it; changes nothing.
+    ///
+    /// A target's shape holds the columns that the mapping writes; its key is what the contract's key maps to, not necessarily the table's primary key.
+    fn check(&self, targets: &[Arc<Shape>]) -> impl Future<Output = Result<Vec<Finding>>> + Send {
+        let _ = targets;
+        async { Ok(Vec::new()) }
+    }
+
+    /// Makes what `apply` needs beside the targets themselves, such as the progress table; called once before the first `apply`.
+    fn prepare(&self, targets: &[Arc<Shape>]) -> impl Future<Output = Result<()>> + Send;
+
+    /// How far each lane of a flow got, by the system's own record; empty where the system keeps none.
+    fn progress(&self, flow: &str) -> impl Future<Output = Result<Vec<LaneProgress>>> + Send {
+        let _ = flow;
+        async { Ok(Vec::new()) }
+    }
+
+    /// Applies a batch; see the promises above. The batch's lanes are this call's alone while it runs.
+    fn apply(&self, batch: &Batch) -> impl Future<Output = Result<Receipt>> + Send;
+
+    /// What sizes of batches suit the system.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+}
+
+/// Reads a system's rows for verification and repair.
+pub trait Reader: Sized + Send + Sync + 'static {
+    /// The connector's configuration; its JSON Schema is derived from it.
+    type Config: DeserializeOwned + JsonSchema + Send;
+
+    /// Connects, without reading yet.
+    fn open(config: Self::Config, cx: OpenContext) -> impl Future<Output = Result<Self>> + Send;
+
+    /// The shapes of the context's tables as the system declares them, in the order of the context.
+    fn discover(&self) -> impl Future<Output = Result<Vec<Arc<Shape>>>> + Send;
+
+    /// One page of rows of `table`, each with every column of `columns`, in the order of `key`, starting after `after` (values of `key`).
+    ///
+    /// A page shorter than `limit` is the last.
+    fn scan(&self, page: Page<'_>) -> impl Future<Output = Result<Vec<Row>>> + Send;
+
+    /// The rows whose `key` columns equal one of `keys`, in any order; missing ones are left out.
+    fn fetch(
+        &self,
+        table: &str,
+        columns: &[String],
+        key: &[String],
+        keys: &[Vec<Value>],
+    ) -> impl Future<Output = Result<Vec<Row>>> + Send;
+}
+
+/// What [`Reader::scan`] reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The table.
+    pub table: &'a str,
+    /// The columns of the rows, in the order they are wanted.
+    pub columns: &'a [String],
+    /// The columns to order by, which identify a row.
+    pub key: &'a [String],
+    /// The key of the last row of the page before.
+    pub after: Option<&'a [Value]>,
+    /// Most rows of the page.
+    pub limit: usize,
+}
+
+/// Changes of one flow for one target, with the lanes they came on.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The flow's name; progress is kept under it.
+    pub flow: String,
+    /// Changes in the target's shape; those of one key stand in their order.
+    /// A key change carries the old key in [`Change::before`]: the old row goes in the same transaction.
+    pub changes: Vec<Change>,
+    /// The lanes of the batch: where each stood before it and stands after it.
+    pub progress: Vec<LaneProgress>,
+}
+
+/// How far one lane of a flow has been applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneProgress {
+    /// The lane's subject.
+    pub lane: String,
+    /// The log's sequence that the sink must find stored, 0 for none; when read back, equal to `reached`.
+    pub expected: u64,
+    /// The log's sequence that this batch ends at; batches hold whole messages.
+    pub reached: u64,
+    /// The source position of the last change, by which a re-published prefix is recognised.
+    pub position: Option<Position>,
+}
+
+/// What a sink did with a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Receipt {
+    /// Everything is durable, progress included. One outcome per change, in order.
+    Committed(Vec<Outcome>),
+    /// Nothing was written, because these changes were refused. Index into the batch, and why.
+    RolledBack(Vec<(usize, Outcome)>),
+}
+
+/// What became of one change.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Durably applied (or already so).
+    Applied {
+        /// The target's own id of the record, where it gave one.
+        target_id: Option<Value>,
+    },
+    /// Older than what the target holds; left alone.
+    Stale,
+    /// Somebody else changed the record in between.
+    Conflict {
+        /// What stood in the way.
+        reason: String,
+    },
+    /// Needs another record first.
+    Waiting {
+        /// What it waits for.
+        on: String,
+    },
+    /// The target refuses the record itself.
+    Rejected {
+        /// Why, in the target's words.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// Applied, by a target that gives no id of its own.
+    pub const APPLIED: Outcome = Outcome::Applied { target_id: None };
+}
+
+/// Something [`Source::check`] or [`Sink::check`] found.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: crate::diagnostic::Severity,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub help: String,
+}
+
+/// What sizes of batches suit a sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Most changes a batch.
+    pub batch_max: usize,
+    /// How long to wait for a batch to fill, in milliseconds.
+    pub linger_ms: u64,
+    /// Most batches in flight, each with lanes of its own.
+    pub concurrency: usize,
+    /// Whether the sink keeps lane progress in the data's own transaction.
+    pub progress: bool,
+    /// How long one `apply` may take before it counts as failed.
+    pub deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            batch_max: 1000,
+            linger_ms: 2,
+            concurrency: 1,
+            progress: false,
+            deadline: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A connector's configuration as it stands in the runtime's configuration, before it is parsed.
+pub type RawConfig = BTreeMap<String, serde_json::Value>;

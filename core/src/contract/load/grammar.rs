@@ -1,0 +1,234 @@
+//! The keys that ODCS v3 knows, as tables, and the one walk that holds a text against them.
+//!
+//! Owns what is generic: unknown keys, missing keys, nodes of the wrong kind, and where a `lockstep.*` key may stand.
+//! Knows nothing of what the keys mean.
+
+mod standard;
+
+use super::findings::Findings;
+use super::yaml::{Content, Node, shorten};
+use crate::diagnostic::suggestion;
+
+/// Keys under the root or under the schema object.
+pub(super) const ENTITY_KEYS: &[&str] = &[
+    "lockstep.compatibility",
+    "lockstep.consumers",
+    "lockstep.deletes",
+    "lockstep.laneKey",
+    "lockstep.lanes",
+    "lockstep.owner",
+    "lockstep.truth",
+];
+/// Keys under a property.
+pub(super) const FIELD_KEYS: &[&str] = &[
+    "lockstep.default",
+    "lockstep.enum",
+    "lockstep.enumOpen",
+    "lockstep.nullable",
+    "lockstep.owner",
+    "lockstep.privacy",
+    "lockstep.truth",
+];
+
+/// A kind of mapping in the standard.
+pub(super) struct Block {
+    /// What it is called in messages.
+    name: &'static str,
+    keys: &'static [(&'static str, Form)],
+    required: &'static [&'static str],
+    /// The `lockstep.*` keys that may stand in its custom properties.
+    lockstep: &'static [&'static str],
+}
+
+/// What may stand under a key.
+enum Form {
+    Any,
+    Text,
+    Flag,
+    Whole,
+    Texts,
+    One(&'static Block),
+    Many(&'static Block),
+    /// Custom properties: a list of `{property, value}`.
+    Custom,
+    /// A mapping of one kind, or the older list of another.
+    OneOrMany(&'static Block, &'static Block),
+}
+
+use Form::{Any, Custom, Flag, Many, One, OneOrMany, Text, Texts, Whole};
+use standard::{CUSTOM, OPTIONS};
+
+pub(super) use standard::ROOT;
+
+/// Whether the standard knows an option of logical types; the walk reports those it does not.
+pub(super) fn is_option(key: &str) -> bool {
+    OPTIONS.keys.iter().any(|(known, _)| *known == key)
+}
+
+/// Holds a mapping against its table and goes on below it.
+pub(super) fn walk(node: &Node, block: &'static Block, findings: &mut Findings<'_>) {
+    let Content::Map(entries) = &node.content else {
+        wrong_kind(node, block.name, "a mapping", findings);
+        return;
+    };
+    for entry in entries {
+        let Some((_, form)) = block.keys.iter().find(|(key, _)| *key == entry.key) else {
+            findings.error(
+                "LS-C005",
+                entry.key_at,
+                format!(
+                    "{} has no key `{}` in ODCS v3",
+                    block.name,
+                    shorten(&entry.key)
+                ),
+                format!(
+                    "{}; additions belong into `customProperties`",
+                    suggestion(&entry.key, block.keys.iter().map(|(key, _)| *key))
+                ),
+            );
+            continue;
+        };
+        below(&entry.key, &entry.value, form, block, findings);
+    }
+    for key in block.required {
+        if !entries.iter().any(|entry| entry.key == *key) {
+            findings.error(
+                "LS-C006",
+                node.at,
+                format!("{} has no `{key}`", block.name),
+                format!("add `{key}:` here"),
+            );
+        }
+    }
+}
+
+fn below(
+    key: &str,
+    node: &Node,
+    form: &'static Form,
+    block: &'static Block,
+    findings: &mut Findings<'_>,
+) {
+    match form {
+        Any => {}
+        // A key without a value says as much as no key; what must be there is asked for by name elsewhere.
+        _ if matches!(node.content, Content::Null) && !block.required.contains(&key) => {}
+        Text => {
+            if node.text().is_none() {
+                let help = match node.content {
+                    Content::Number(_) | Content::Bool(_) => "put it in quotes",
+                    _ => "write a text",
+                };
+                findings.error(
+                    "LS-C004",
+                    node.at,
+                    format!("`{key}` must be a text, not {}", node.describe()),
+                    help,
+                );
+            }
+        }
+        Flag => {
+            if node.flag().is_none() {
+                wrong_kind(node, &format!("`{key}`"), "true or false", findings);
+            }
+        }
+        Whole => {
+            if node.integer().is_none() {
+                wrong_kind(node, &format!("`{key}`"), "a whole number", findings);
+            }
+        }
+        Texts => {
+            for item in list(key, node, findings) {
+                if item.text().is_none() {
+                    wrong_kind(item, &format!("every item of `{key}`"), "a text", findings);
+                }
+            }
+        }
+        One(inner) => walk(node, inner, findings),
+        Many(inner) => {
+            for item in list(key, node, findings) {
+                walk(item, inner, findings);
+            }
+        }
+        OneOrMany(one, many) => match &node.content {
+            Content::List(items) => {
+                for item in items {
+                    walk(item, many, findings);
+                }
+            }
+            _ => walk(node, one, findings),
+        },
+        Custom => custom(key, node, block, findings),
+    }
+}
+
+fn list<'n>(key: &str, node: &'n Node, findings: &mut Findings<'_>) -> &'n [Node] {
+    if !matches!(node.content, Content::List(_)) {
+        wrong_kind(node, &format!("`{key}`"), "a list", findings);
+    }
+    node.items()
+}
+
+/// Custom properties: other vendors' stand as they are, ours come from a closed set and stand once.
+fn custom(key: &str, node: &Node, block: &'static Block, findings: &mut Findings<'_>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for item in list(key, node, findings) {
+        walk(item, &CUSTOM, findings);
+        let Some(property) = item.get("property") else {
+            continue;
+        };
+        let Some(name) = property.text().filter(|name| is_ours(name)) else {
+            continue;
+        };
+        if seen.contains(&name) {
+            findings.error(
+                "LS-C003",
+                property.at,
+                format!("the custom property `{name}` stands here twice"),
+                "keep one of them",
+            );
+        }
+        seen.push(name);
+        if block.lockstep.contains(&name) {
+            continue;
+        }
+        let known = || ENTITY_KEYS.iter().chain(FIELD_KEYS).copied();
+        if known().any(|known| known == name) {
+            let place = if FIELD_KEYS.contains(&name) && ENTITY_KEYS.contains(&name) {
+                "the contract, its schema object or a property of the first level"
+            } else if FIELD_KEYS.contains(&name) {
+                "a property of the first level"
+            } else {
+                "the contract or its schema object"
+            };
+            findings.error(
+                "LS-C013",
+                property.at,
+                format!("`{name}` has no meaning under {}", block.name),
+                format!("move it to the `customProperties` of {place}"),
+            );
+        } else {
+            findings.error(
+                "LS-C012",
+                property.at,
+                format!("no such Lockstep property `{}`", shorten(name)),
+                suggestion(name, known()),
+            );
+        }
+    }
+}
+
+/// Whether a custom property claims to be Lockstep's, a slip in the case of its prefix included.
+fn is_ours(name: &str) -> bool {
+    name.get(..9)
+        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("lockstep."))
+}
+
+fn wrong_kind(node: &Node, what: &str, expected: &str, findings: &mut Findings<'_>) {
+    findings.error(
+        "LS-C004",
+        node.at,
+        format!("{what} must be {expected}, not {}", node.describe()),
+        format!("write {expected} here"),
+    );
+}

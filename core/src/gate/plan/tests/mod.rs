@@ -1,0 +1,249 @@
+//! What users rely on in the two plans, on one small contract.
+
+mod problems;
+mod properties;
+mod reading;
+mod writing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::contract::{Allowed, Contract, Deletes, Limits, Truth};
+use crate::gate::mapping::{ColumnMap, FieldMap, FieldRule};
+use crate::gate::{Mapping, Problem, ValueMaps};
+use crate::position::Mark;
+use crate::shape::{Column, Row, Shape};
+use crate::value::{Cell, Type};
+
+use super::*;
+use crate::change::Op;
+
+pub(super) const MONEY: Type = Type::Decimal {
+    precision: Some(12),
+    scale: Some(2),
+};
+
+fn field(name: &str, kind: Type, nullable: bool) -> Field {
+    Field {
+        name: name.to_owned(),
+        kind,
+        required: !nullable,
+        nullable,
+        description: None,
+        limits: Limits::default(),
+        allowed: None,
+        default: None,
+        class: Class::Internal,
+        handling: BTreeMap::new(),
+        owner: None,
+        truth: None,
+    }
+}
+
+/// invoice: id K, order_id (lane), amount, country, status, issued_on?, email? (personal), paid.
+fn contract() -> Contract {
+    let mut email = field("email", Type::Text, true);
+    email.class = Class::Personal;
+    let mut status = field("status", Type::Text, false);
+    status.allowed = Some(Allowed {
+        values: ["open", "shut"].map(Value::text).to_vec(),
+        open: false,
+    });
+    Contract {
+        id: "invoice".to_owned(),
+        entity: "invoice".to_owned(),
+        version: semver::Version::new(1, 0, 0),
+        description: None,
+        fields: vec![
+            field("id", Type::Text, false),
+            field("amount", MONEY, false),
+            field("country", Type::Text, false),
+            status,
+            field("issued_on", Type::Date, true),
+            email,
+            field("paid", Type::Bool, false),
+        ],
+        key: vec![0],
+        lane_key: vec![0],
+        lanes: 8,
+        owner: None,
+        truth: Truth::Owner,
+        deletes: Deletes::Propagate,
+        rules: Vec::new(),
+    }
+}
+
+fn table() -> Arc<Shape> {
+    Arc::new(Shape {
+        name: "bills".to_owned(),
+        columns: vec![
+            Column::new("rowno", Type::Int, false),
+            Column::new("bill_no", Type::Text, false),
+            Column::new("cents", Type::Int, false),
+            Column::new("land", Type::Text, false),
+            Column::new("state", Type::Int, false),
+            Column::new("issued", Type::Text, true),
+            Column::new("mail", Type::Text, true),
+            Column::new("settled", Type::Int, false),
+            Column::new("kind", Type::Text, true),
+        ],
+        key: vec![1],
+    })
+}
+
+fn column(name: &str) -> FieldMap {
+    FieldMap::Column(name.to_owned())
+}
+
+fn rule(change: impl FnOnce(&mut FieldRule)) -> FieldMap {
+    let mut rule = FieldRule::default();
+    change(&mut rule);
+    FieldMap::Rule(rule)
+}
+
+fn on(name: &str, change: impl FnOnce(&mut FieldRule)) -> FieldMap {
+    rule(|rule| {
+        rule.column = Some(name.to_owned());
+        change(rule);
+    })
+}
+
+fn mapping() -> Mapping {
+    Mapping {
+        table: "bills".to_owned(),
+        fields: BTreeMap::from([
+            (
+                "id".to_owned(),
+                on("bill_no", |r| r.prefix = Some("B-".to_owned())),
+            ),
+            ("amount".to_owned(), on("cents", |r| r.scale = Some(2))),
+            (
+                "country".to_owned(),
+                on("land", |r| r.values = Some("countries".to_owned())),
+            ),
+            (
+                "status".to_owned(),
+                on("state", |r| r.values = Some("states".to_owned())),
+            ),
+            (
+                "issued_on".to_owned(),
+                on("issued", |r| r.format = Some("%d.%m.%Y".to_owned())),
+            ),
+            ("email".to_owned(), column("mail")),
+            ("paid".to_owned(), column("settled")),
+        ]),
+        columns: BTreeMap::new(),
+        filter: None,
+    }
+}
+
+fn values() -> ValueMaps {
+    let map = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
+    };
+    BTreeMap::from([
+        (
+            "countries".to_owned(),
+            map(&[("United States", "US"), ("Germany", "DE")]),
+        ),
+        ("states".to_owned(), map(&[("1", "open"), ("2", "shut")])),
+    ])
+}
+
+fn read(mapping: &Mapping) -> ReadPlan {
+    ReadPlan::compile(mapping, &table(), &contract(), &values(), false).unwrap()
+}
+
+fn bill(number: &str) -> Row {
+    Row::of([
+        Value::Int(1),
+        Value::text(format!("B-{number}")),
+        Value::Int(1250),
+        Value::text("Germany"),
+        Value::Int(1),
+        Value::text("31.12.2024"),
+        Value::text("ann@example.com"),
+        Value::Int(1),
+        Value::text("bill"),
+    ])
+}
+
+fn record(id: &str) -> Row {
+    Row::of([
+        Value::text(id),
+        Value::Decimal("12.50".parse().unwrap()),
+        Value::text("DE"),
+        Value::text("open"),
+        Value::Date("2024-12-31".parse().unwrap()),
+        Value::text("ann@example.com"),
+        Value::Bool(true),
+    ])
+}
+
+fn with(mut row: Row, at: usize, cell: impl Into<Cell>) -> Row {
+    row.0[at] = cell.into();
+    row
+}
+
+fn change(op: Op, row: Row, before: Option<Row>) -> Change {
+    Change {
+        shape: table(),
+        op,
+        row,
+        before,
+        mark: Mark {
+            commit: 7,
+            ordinal: 1,
+        },
+        committed_at: "2024-12-31T00:00:00Z".parse().unwrap(),
+        origin: None,
+    }
+}
+
+fn passed(verdict: Verdict) -> Gated {
+    match verdict {
+        Verdict::Pass(gated) => gated,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn rejected(verdict: Verdict) -> Vec<Violation> {
+    match verdict {
+        Verdict::Reject(rejection) => rejection.violations,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn key(id: &str) -> Key {
+    Key::encode([Some(&Value::text(id))]).unwrap()
+}
+
+fn key_only(width: usize, at: usize, value: Value) -> Row {
+    with(Row::unchanged(width), at, value)
+}
+
+fn codes(problems: &[Problem]) -> Vec<&str> {
+    problems.iter().map(|problem| problem.code).collect()
+}
+
+#[test]
+fn a_rejected_row_has_a_key_whatever_it_holds() {
+    let usual = change(Op::Created, bill("7"), None);
+    assert_eq!(quarantine_key(&usual), key("B-7"));
+    let mut odd = change(Op::Created, with(bill("7"), 1, Value::Null), None);
+    let null = quarantine_key(&odd);
+    odd.row = with(bill("7"), 1, Value::Float(1.5));
+    assert_ne!(quarantine_key(&odd), null);
+    // What was not sent is taken from the row before.
+    odd.row = Row::default();
+    odd.before = Some(bill("7"));
+    assert_eq!(quarantine_key(&odd), key("B-7"));
+    odd.shape = Arc::new(Shape {
+        key: Vec::new(),
+        ..(*table()).clone()
+    });
+    assert_eq!(quarantine_key(&odd), key(&odd.mark.to_text()));
+}

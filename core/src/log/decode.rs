@@ -1,0 +1,248 @@
+//! Messages as changes: one function for single events and frames.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::json::read_record;
+use super::{BATCH, CONTENT_TYPE, Channel, Decoded, EPOCH, Event, KIND, POSITION};
+use crate::change::{Change, Op};
+use crate::key::{Key, KeyError};
+use crate::shape::Row;
+use crate::value::Type;
+use crate::version::Version;
+
+/// Why a message is not one of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A header or attribute that every event has is missing.
+    #[error("attribute `{0}` is missing")]
+    Missing(&'static str),
+    /// A header or attribute has a value that makes no sense.
+    #[error("attribute `{0}` has the value `{1}`, which cannot be read")]
+    Unreadable(&'static str, String),
+    /// The event belongs to another entity or another major version.
+    #[error("event type `{0}` is not of `{1}`")]
+    Foreign(String, String),
+    /// The body is not what its content type says.
+    #[error("the body cannot be read: {0}")]
+    Body(String),
+}
+
+/// One event's attributes, from headers or from a batch.
+#[derive(Default, Deserialize)]
+struct Attributes<'a> {
+    #[serde(borrow, default)]
+    specversion: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    time: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    sequence: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    lsreplaces: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    lsreplacedby: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    lsorigin: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+/// Reads a message of a channel back, whichever of the two forms it has.
+///
+/// # Errors
+/// Anything that the encoder did not write; nothing is guessed.
+pub fn decode(
+    channel: &Channel,
+    headers: &[(String, String)],
+    payload: &[u8],
+) -> Result<Decoded, DecodeError> {
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+    };
+    let unreadable =
+        |name, value: &str| DecodeError::Unreadable(name, value.chars().take(80).collect());
+    let mut decoded = Decoded::default();
+    if let Some(text) = header(POSITION) {
+        decoded.position = Some(text.parse().map_err(|_| unreadable(POSITION, text))?);
+    }
+    if let Some(text) = header(EPOCH) {
+        decoded.epoch = text.parse().map_err(|_| unreadable(EPOCH, text))?;
+    }
+    if header(KIND).is_some_and(|kind| kind == "epoch") {
+        return Ok(decoded);
+    }
+    let body =
+        std::str::from_utf8(payload).map_err(|error| DecodeError::Body(error.to_string()))?;
+    let is_batch = header(CONTENT_TYPE).is_some_and(|kind| {
+        kind.get(..BATCH.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(BATCH))
+    });
+    if is_batch {
+        let batch: Vec<Attributes<'_>> =
+            serde_json::from_str(body).map_err(|error| DecodeError::Body(error.to_string()))?;
+        decoded.events.reserve(batch.len());
+        for attributes in &batch {
+            let data = attributes.data.map_or("{}", RawValue::get);
+            decoded.events.push(event(channel, attributes, data)?);
+        }
+        return Ok(decoded);
+    }
+    let attribute = |name: &'static str| -> Result<Option<Cow<'_, str>>, DecodeError> {
+        let Some(value) = header(name) else {
+            return Ok(None);
+        };
+        let value = percent_decode(value).ok_or_else(|| unreadable(name, value))?;
+        Ok(Some(value))
+    };
+    let attributes = Attributes {
+        specversion: attribute("ce-specversion")?,
+        id: attribute("ce-id")?,
+        kind: attribute("ce-type")?,
+        time: attribute("ce-time")?,
+        sequence: attribute("ce-sequence")?,
+        lsreplaces: attribute("ce-lsreplaces")?,
+        lsreplacedby: attribute("ce-lsreplacedby")?,
+        lsorigin: attribute("ce-lsorigin")?,
+        data: None,
+    };
+    let data = if body.trim().is_empty() { "{}" } else { body };
+    decoded.events.push(event(channel, &attributes, data)?);
+    Ok(decoded)
+}
+
+fn event(channel: &Channel, attributes: &Attributes<'_>, data: &str) -> Result<Event, DecodeError> {
+    let unreadable =
+        |name, value: &str| DecodeError::Unreadable(name, value.chars().take(80).collect());
+    match attributes.specversion.as_deref() {
+        Some("1.0") => {}
+        Some(other) => return Err(unreadable("specversion", other)),
+        None => return Err(DecodeError::Missing("specversion")),
+    }
+    let id = attributes.id.as_deref().ok_or(DecodeError::Missing("id"))?;
+    let kind = attributes
+        .kind
+        .as_deref()
+        .ok_or(DecodeError::Missing("type"))?;
+    let op = operation(channel, kind)?;
+    let time = attributes
+        .time
+        .as_deref()
+        .ok_or(DecodeError::Missing("time"))?;
+    let sequence = attributes
+        .sequence
+        .as_deref()
+        .ok_or(DecodeError::Missing("sequence"))?;
+    let version: Version = sequence
+        .parse()
+        .map_err(|_| unreadable("sequence", sequence))?;
+    let row =
+        read_record(&channel.shape, data).map_err(|error| DecodeError::Body(error.to_string()))?;
+    let kinds: Vec<Type> = channel
+        .contract
+        .key
+        .iter()
+        .map(|position| channel.contract.fields[*position].kind)
+        .collect();
+    let old_key = |name, text: &Option<Cow<'_, str>>| match text {
+        None => Ok(None),
+        Some(text) => Key::parse(text, &kinds)
+            .map(Some)
+            .map_err(|_| unreadable(name, text)),
+    };
+    let replaces = old_key("lsreplaces", &attributes.lsreplaces)?;
+    let before = replaces
+        .as_ref()
+        .map(|key| before(channel, key))
+        .transpose()
+        .map_err(|_| unreadable("lsreplaces", attributes.lsreplaces.as_deref().unwrap_or("")))?;
+    let key = match op {
+        Op::Truncated => None,
+        _ => Some(
+            Key::encode(
+                channel
+                    .contract
+                    .key
+                    .iter()
+                    .map(|position| row.value(*position)),
+            )
+            .map_err(|error| DecodeError::Body(error.to_string()))?,
+        ),
+    };
+    Ok(Event {
+        key,
+        replaces,
+        replaced_by: old_key("lsreplacedby", &attributes.lsreplacedby)?,
+        id: id.into(),
+        change: Change {
+            shape: Arc::clone(&channel.shape),
+            op,
+            row,
+            before,
+            mark: version.0,
+            committed_at: time.parse().map_err(|_| unreadable("time", time))?,
+            origin: attributes.lsorigin.as_deref().map(Into::into),
+        },
+    })
+}
+
+/// The record before a key change, of which only the old key is known.
+fn before(channel: &Channel, key: &Key) -> Result<Row, KeyError> {
+    let mut row = Row::unchanged(channel.shape.columns.len());
+    for (position, value) in channel.contract.key.iter().zip(key.values()?) {
+        row.0[*position] = value.into();
+    }
+    Ok(row)
+}
+
+fn operation(channel: &Channel, kind: &str) -> Result<Op, DecodeError> {
+    let contract = &channel.contract;
+    let foreign =
+        || DecodeError::Foreign(kind.chars().take(120).collect(), contract.entity.clone());
+    let rest = kind
+        .strip_prefix("io.lockstep.")
+        .and_then(|rest| rest.strip_prefix(contract.entity.as_str()))
+        .and_then(|rest| rest.strip_prefix('.'))
+        .ok_or_else(foreign)?;
+    let (word, major) = rest.split_once(".v").ok_or_else(foreign)?;
+    if major.parse() != Ok(contract.version.major) {
+        return Err(foreign());
+    }
+    match word {
+        "snapshot" => Ok(Op::Snapshot),
+        "created" => Ok(Op::Created),
+        "updated" | "patched" => Ok(Op::Updated),
+        "deleted" => Ok(Op::Deleted),
+        "truncated" => Ok(Op::Truncated),
+        _ => Err(foreign()),
+    }
+}
+
+/// Decodes a header value once; `None` for a broken escape or text that is not UTF-8.
+fn percent_decode(value: &str) -> Option<Cow<'_, str>> {
+    if !value.contains('%') {
+        return Some(Cow::Borrowed(value));
+    }
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        if *byte == b'%' {
+            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &tail[2..];
+        } else {
+            bytes.push(*byte);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
