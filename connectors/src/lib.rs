@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+use lockstep_core::connector::Registry;
+
+/// Every connector that this build was made with.
+///
+/// A binary with connectors of its own adds them: `registry().with(acme::connector())`.
+#[must_use]
+pub fn registry() -> Registry {
+    let registry = Registry::default();
+    #[cfg(feature = "sqlite")]
+    let registry = registry.with(lockstep_sqlite::connector());
+    registry
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    #[test]
+    fn the_built_in_connectors_are_found_by_name() {
+        let registry = super::registry();
+        let sqlite = registry.get("sqlite").unwrap();
+        assert_eq!(sqlite.offers(), ["source", "sink", "reader"]);
+        let help = registry
+            .get("sqlit")
+            .err()
+            .and_then(|error| error.help_text().map(str::to_owned));
+        assert_eq!(help.as_deref(), Some("did you mean `sqlite`?"));
+    }
+}
