@@ -1,0 +1,180 @@
+//! What the command line works with: the running process where there is one, its log where there is none.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use lockstep_core::Key;
+use lockstep_core::connector::Boxed;
+use lockstep_core::error::{Error, Result};
+
+use super::{Client, Reached};
+use crate::config::{Config, LogConfig};
+use crate::quarantine::{Answer, Entry, Stage, State as EntryState};
+use crate::report;
+use crate::status::{State, Status};
+use crate::supervise::Store;
+use crate::verify::InFlight;
+
+/// How long to wait between two looks at a flow that is behind.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A way to ask and to act.
+pub enum Reach {
+    /// Through the running process.
+    Running(Client),
+    /// On its log, which nobody else holds.
+    Log(Store),
+    /// On nothing: nothing ever ran here.
+    Nothing,
+}
+
+impl Reach {
+    /// Finds the running process, or opens the log.
+    ///
+    /// # Errors
+    /// A log that is damaged, or held by a process that does not answer.
+    pub async fn find(config: &Config) -> Result<Reach> {
+        if let Reached::Running(client) = Client::find(&config.api.folder).await? {
+            return Ok(Reach::Running(client));
+        }
+        let LogConfig::Embedded { path, .. } = &config.log;
+        if !path.exists() {
+            return Ok(Reach::Nothing);
+        }
+        Store::open(config)
+            .await
+            .map(Reach::Log)
+            .map_err(|error| match error.error_code() {
+                Some("LS-L004") => error.help("if a runtime holds the log, it does not answer: look at its log output, or stop it"),
+            _ => error,
+        })
+    }
+
+    /// The status.
+    ///
+    /// # Errors
+    /// A process that went away, or a log that cannot be read.
+    pub async fn status(&self, config: &Config) -> Result<Status> {
+        match self {
+            Reach::Running(client) => client.get("/status").await,
+            Reach::Log(store) => report::status(config, &*store.log, &store.quarantine, None).await,
+            Reach::Nothing => Ok(report::never_ran(config)),
+        }
+    }
+
+    /// Every quarantine entry, closed ones included.
+    ///
+    /// # Errors
+    /// A process that went away, or a log that cannot be read.
+    pub async fn entries(&self) -> Result<Vec<Entry>> {
+        match self {
+            Reach::Running(client) => client.get("/quarantine").await,
+            Reach::Log(store) => store.quarantine.list(false).await,
+            Reach::Nothing => Ok(Vec::new()),
+        }
+    }
+
+    /// One quarantine entry.
+    ///
+    /// # Errors
+    /// A process that went away, or a log that cannot be read.
+    pub async fn entry(&self, id: &str) -> Result<Option<Entry>> {
+        match self {
+            Reach::Running(client) => client.get(&format!("/quarantine/{id}")).await,
+            Reach::Log(store) => store.quarantine.get(id).await,
+            Reach::Nothing => Ok(None),
+        }
+    }
+
+    /// Tries a quarantined change again; only a running process can.
+    ///
+    /// # Errors
+    /// A process that went away.
+    pub async fn retry(&self, id: &str) -> Result<Answer> {
+        match self {
+            Reach::Running(client) => client.post(&format!("/quarantine/{id}/retry")).await,
+            Reach::Log(_) | Reach::Nothing => Err(Error::config(
+                "no runtime is running, and only a running one can send a change again",
+            )
+            .help("start it with `lockstep run`")),
+        }
+    }
+
+    /// Closes a quarantined change for good.
+    ///
+    /// # Errors
+    /// A process that went away, or a log that cannot be written.
+    pub async fn discard(&self, id: &str) -> Result<Answer> {
+        match self {
+            Reach::Running(client) => client.post(&format!("/quarantine/{id}/drop")).await,
+            Reach::Log(store) => store.quarantine.discard(id).await,
+            Reach::Nothing => Ok(Answer::Missing),
+        }
+    }
+
+    /// Lets go of the log.
+    pub async fn close(self) {
+        if let Reach::Log(store) = self {
+            store.close().await;
+        }
+    }
+
+    async fn flow_state(&self, flow: &str, to: &str) -> Result<Option<State>> {
+        let Reach::Running(client) = self else {
+            return Ok(None);
+        };
+        let status: Status = client.get("/status").await?;
+        let found = status
+            .flows
+            .iter()
+            .find(|known| known.flow == flow && known.to == to);
+        Ok(found.map(|found| found.state))
+    }
+}
+
+impl InFlight for Reach {
+    fn settle<'a>(&'a self, flow: &'a str, to: &'a str, deadline: Duration) -> Boxed<'a, bool> {
+        Box::pin(async move {
+            let until = Instant::now() + deadline;
+            loop {
+                match self.flow_state(flow, to).await {
+                    // Nothing runs, so nothing is on its way.
+                    Ok(None | Some(State::Idle)) => return true,
+                    // It will not move by waiting, or nobody knows.
+                    Ok(Some(State::Held | State::Paused)) | Err(_) => return false,
+                    Ok(Some(State::Behind | State::Stalled)) => {}
+                }
+                if Instant::now() > until {
+                    return false;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        })
+    }
+
+    fn quarantined<'a>(
+        &'a self,
+        entity: &'a str,
+        flow: &'a str,
+        to: &'a str,
+    ) -> Boxed<'a, Result<HashSet<String>>> {
+        Box::pin(async move {
+            // A dropped change stays a difference that somebody decided on; it is no drift either.
+            let holds = |entry: &Entry| {
+                matches!(entry.state, EntryState::Open | EntryState::Dropped)
+                    && entry.entity == entity
+                    && (entry.stage == Stage::Gate
+                        || (entry.flow.as_deref() == Some(flow) && entry.system == to))
+            };
+            let entries = self.entries().await?;
+            let keys = entries.into_iter().filter(holds).flat_map(|entry| {
+                // Targets still hold the record under the key it had.
+                let former = entry.former.as_ref();
+                let former =
+                    former.and_then(|former| Key::encode(former.key.iter().map(Some)).ok());
+                [Some(entry.key), former.map(|key| key.to_string())]
+            });
+            Ok(keys.flatten().collect())
+        })
+    }
+}

@@ -1,0 +1,189 @@
+//! The process's side.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use lockstep_core::connector::Secret;
+use lockstep_core::error::{Error, Result};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::Access;
+use crate::config::Config;
+use crate::log::Log;
+use crate::quarantine::{Answer, Entry, Quarantine};
+use crate::report;
+use crate::status::{Board, Status};
+use crate::supervise::Store;
+
+/// The HTTP interface, bound but not yet serving.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+#[derive(Clone)]
+struct Shared {
+    config: Arc<Config>,
+    log: Arc<dyn Log>,
+    quarantine: Arc<Quarantine>,
+    board: Arc<Board>,
+    token: Secret<String>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Binds the address of the configuration and publishes it in the access file.
+    ///
+    /// # Errors
+    /// An address in use, or an access file that cannot be written.
+    pub async fn bind(
+        config: &Arc<Config>,
+        store: &Store,
+        board: Arc<Board>,
+        access: &Access,
+        stop: CancellationToken,
+    ) -> Result<Server> {
+        let listen = config.api.listen;
+        let listener = TcpListener::bind(listen).await.map_err(|error| {
+            Error::config(format!("the HTTP interface cannot listen on {listen}"))
+                .because(error)
+                .help("choose a free port under `api.listen`, or port 0 for any")
+        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| Error::unexpected("the listener has no address").because(error))?;
+        access.publish(address)?;
+        let shared = Shared {
+            config: Arc::clone(config),
+            log: Arc::clone(&store.log),
+            quarantine: Arc::clone(&store.quarantine),
+            board,
+            token: access.token().clone(),
+            stop,
+        };
+        let router = Router::new()
+            .route("/health", get(async || "ok"))
+            .route("/status", get(status))
+            .route("/quarantine", get(list))
+            .route("/quarantine/{id}", get(show))
+            .route("/quarantine/{id}/retry", post(retry))
+            .route("/quarantine/{id}/drop", post(drop_entry))
+            .route("/stop", post(stop_run))
+            .layer(axum::middleware::from_fn_with_state(
+                shared.clone(),
+                authorize,
+            ))
+            .with_state(shared);
+        Ok(Server {
+            listener,
+            address,
+            router,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until stopped.
+    pub async fn serve(self, stop: CancellationToken) {
+        let served = axum::serve(self.listener, self.router)
+            .with_graceful_shutdown(async move { stop.cancelled().await })
+            .await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the HTTP interface ended");
+        }
+    }
+}
+
+/// Lets only bearers of the token through, comparing every byte whatever the first difference.
+async fn authorize(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default();
+    let expected = shared.token.expose();
+    let differs = given.len() != expected.len()
+        || given
+            .bytes()
+            .zip(expected.bytes())
+            .fold(0, |sum, (a, b)| sum | (a ^ b))
+            != 0;
+    if differs {
+        return (StatusCode::UNAUTHORIZED, "the request bears no valid token").into_response();
+    }
+    next.run(request).await
+}
+
+struct Failure(Error);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (StatusCode::INTERNAL_SERVER_ERROR, self.0.chain()).into_response()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure(error)
+    }
+}
+
+async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
+    let status = report::status(
+        &shared.config,
+        &*shared.log,
+        &shared.quarantine,
+        Some(&shared.board),
+    )
+    .await?;
+    Ok(Json(status))
+}
+
+async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Entry>>, Failure> {
+    Ok(Json(shared.quarantine.list(false).await?))
+}
+
+async fn show(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Option<Entry>>, Failure> {
+    Ok(Json(shared.quarantine.get(&id).await?))
+}
+
+async fn retry(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Answer>, Failure> {
+    Ok(Json(
+        shared
+            .quarantine
+            .retry(&id, Duration::from_secs(20))
+            .await?,
+    ))
+}
+
+async fn drop_entry(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Json<Answer>, Failure> {
+    Ok(Json(shared.quarantine.discard(&id).await?))
+}
+
+async fn stop_run(State(shared): State<Shared>) -> &'static str {
+    shared.stop.cancel();
+    "stopping"
+}

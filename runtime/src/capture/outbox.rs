@@ -1,0 +1,273 @@
+//! What waits to be published: events by lane, cut into segments that go to the log one at a time.
+//!
+//! A segment holds at most one message per lane, so that each can expect the lane's last sequence.
+//! A new segment begins where order across lanes matters (a key change, a truncate), where a lane's message is full, and where another life of the source begins.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use lockstep_core::capture::Ticket;
+use lockstep_core::log::{Channel, Event, FrameBuilder, TooLarge};
+use lockstep_core::position::Mark;
+use tokio::sync::oneshot;
+
+use crate::log::PAYLOAD_MAX;
+use crate::quarantine::Entry;
+
+/// Most events of one message.
+const FRAME_EVENTS: usize = 1000;
+/// Bytes after which a message takes no further event.
+const FRAME_BYTES: usize = 128 * 1024;
+/// Most bytes of one event.
+pub(super) const EVENT_MAX: usize = PAYLOAD_MAX - FRAME_BYTES;
+/// Most events that may wait; beyond, nothing more is taken from the source.
+const OUTBOX_EVENTS: usize = 10_000;
+/// Most bytes that may wait.
+const OUTBOX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Events on their way to the log.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    segments: VecDeque<Segment>,
+    slots: usize,
+    /// Events and quarantine entries that wait.
+    events: usize,
+    bytes: usize,
+}
+
+/// What one publish carries.
+#[derive(Debug, Default)]
+pub(super) struct Segment {
+    /// Messages in the making, for the lane slots that have any.
+    pub(super) lanes: Vec<Outgoing>,
+    /// The life of the source that the marks of its events belong to; none where no mark counts.
+    pub(super) incarnation: Option<Arc<str>>,
+    /// Where a slot's message stands in `lanes`.
+    index: Vec<Option<u32>>,
+    /// Entries that must be durable before anything that covers them.
+    pub(super) quarantined: Vec<Entry>,
+    /// Quarantine entries that a change of this segment supersedes.
+    pub(super) superseded: Vec<String>,
+    /// Quarantine entries whose record's former key another record has now.
+    pub(super) taken: Vec<String>,
+    /// Batches that are complete with this segment.
+    pub(super) tickets: Vec<Ticket>,
+    /// Retried quarantine entries that are answered when this segment is durable.
+    pub(super) retried: Vec<(String, oneshot::Sender<bytes::Bytes>)>,
+    /// Whether the next event begins a segment of its own.
+    closed: bool,
+}
+
+/// One message in the making.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// Its lane.
+    pub(super) slot: usize,
+    /// Its events.
+    pub(super) frame: FrameBuilder,
+    /// The greatest mark among them.
+    pub(super) mark: Mark,
+    /// When the oldest of them was committed.
+    pub(super) oldest: Timestamp,
+}
+
+impl Outbox {
+    /// An outbox for this many lanes in all.
+    pub(super) fn new(slots: usize) -> Self {
+        Outbox {
+            segments: VecDeque::new(),
+            slots,
+            events: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Adds an event of a life of the source to its lane.
+    ///
+    /// # Errors
+    /// The event, if it is too large for the log.
+    pub(super) fn push(
+        &mut self,
+        slot: usize,
+        channel: &Channel,
+        event: Event,
+        incarnation: &Arc<str>,
+    ) -> Result<(), TooLarge> {
+        let other = |known: &Arc<str>| !Arc::ptr_eq(known, incarnation) && **known != **incarnation;
+        let unfit = |segment: &Segment| {
+            segment.closed
+                || segment.incarnation.as_ref().is_some_and(other)
+                || segment.index[slot].is_some_and(|at| {
+                    let frame = &segment.lanes[at as usize].frame;
+                    frame.events() >= FRAME_EVENTS || frame.bytes() >= FRAME_BYTES
+                })
+        };
+        if self.segments.back().is_none_or(unfit) {
+            self.begin();
+        }
+        self.last()
+            .incarnation
+            .get_or_insert_with(|| Arc::clone(incarnation));
+        self.add(slot, channel, event)
+    }
+
+    /// Adds an event that is sent again, in a segment of its own: its mark says nothing about how far the lane is covered.
+    ///
+    /// # Errors
+    /// The event, if it is too large for the log.
+    pub(super) fn push_again(
+        &mut self,
+        slot: usize,
+        channel: &Channel,
+        event: Event,
+    ) -> Result<(), TooLarge> {
+        self.add(slot, channel, event)
+    }
+
+    fn add(&mut self, slot: usize, channel: &Channel, event: Event) -> Result<(), TooLarge> {
+        let (mark, at) = (event.change.mark, event.change.committed_at);
+        let outgoing = self.last().lane(slot, mark, at);
+        let before = outgoing.frame.bytes();
+        outgoing.frame.push(channel, event, EVENT_MAX)?;
+        outgoing.mark = outgoing.mark.max(mark);
+        outgoing.oldest = outgoing.oldest.min(at);
+        let bytes = outgoing.frame.bytes() - before;
+        self.events += 1;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Adds an entry that must be durable before anything that covers it.
+    pub(super) fn set_aside(&mut self, entry: Entry) {
+        self.events += 1;
+        self.last().quarantined.push(entry);
+    }
+
+    /// Begins a segment for events whose order across lanes matters; [`Outbox::seal`] ends it.
+    pub(super) fn begin(&mut self) {
+        self.segments.push_back(Segment {
+            index: vec![None; self.slots],
+            ..Segment::default()
+        });
+    }
+
+    /// Keeps later events out of the last segment.
+    pub(super) fn seal(&mut self) {
+        self.last().closed = true;
+    }
+
+    /// The segment that what comes now belongs to.
+    pub(super) fn last(&mut self) -> &mut Segment {
+        if self.segments.is_empty() {
+            self.begin();
+        }
+        let last = self.segments.len() - 1;
+        &mut self.segments[last]
+    }
+
+    /// The life of the source that the next segment belongs to.
+    pub(super) fn next_life(&self) -> Option<&Arc<str>> {
+        self.segments.front()?.incarnation.as_ref()
+    }
+
+    /// Takes the next segment.
+    pub(super) fn take(&mut self) -> Option<Segment> {
+        let segment = self.segments.pop_front()?;
+        self.events -= segment.events() + segment.quarantined.len();
+        self.bytes -= segment
+            .lanes
+            .iter()
+            .map(|outgoing| outgoing.frame.bytes())
+            .sum::<usize>();
+        Some(segment)
+    }
+
+    /// Tells whether more may be taken from the source.
+    pub(super) fn has_room(&self) -> bool {
+        self.events < OUTBOX_EVENTS && self.bytes < OUTBOX_BYTES
+    }
+}
+
+impl Segment {
+    /// The number of its events.
+    pub(super) fn events(&self) -> usize {
+        self.lanes
+            .iter()
+            .map(|outgoing| outgoing.frame.events())
+            .sum()
+    }
+
+    fn lane(&mut self, slot: usize, mark: Mark, oldest: Timestamp) -> &mut Outgoing {
+        let at = match self.index[slot] {
+            Some(at) => at as usize,
+            None => {
+                let at = self.lanes.len();
+                self.index[slot] = Some(at as u32);
+                self.lanes.push(Outgoing {
+                    slot,
+                    frame: FrameBuilder::default(),
+                    mark,
+                    oldest,
+                });
+                at
+            }
+        };
+        &mut self.lanes[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::tests::{channel, event};
+
+    #[test]
+    fn a_lane_has_one_message_a_segment() {
+        let (channel, life) = (channel(), Arc::from("i"));
+        let mut outbox = Outbox::new(2);
+        for n in 0..2500 {
+            outbox.push(0, &channel, event(&channel, n), &life).unwrap();
+        }
+        outbox
+            .push(1, &channel, event(&channel, 2500), &life)
+            .unwrap();
+        let mut sizes = Vec::new();
+        while let Some(segment) = outbox.take() {
+            assert!(segment.lanes.len() <= 2);
+            sizes.push(segment.events());
+        }
+        assert_eq!(sizes.iter().sum::<usize>(), 2501);
+        assert!(sizes.len() >= 3);
+        assert!(outbox.has_room());
+    }
+
+    #[test]
+    fn lives_of_a_source_are_never_mixed() {
+        let channel = channel();
+        let mut outbox = Outbox::new(1);
+        for life in ["one", "one", "two"] {
+            let (life, event) = (Arc::from(life), event(&channel, 1));
+            outbox.push(0, &channel, event, &life).unwrap();
+        }
+        let lives: Vec<_> = std::iter::from_fn(|| outbox.take())
+            .map(|s| s.incarnation)
+            .collect();
+        assert_eq!(lives, [Some("one".into()), Some("two".into())]);
+    }
+
+    #[test]
+    fn a_sealed_segment_takes_nothing_more() {
+        let (channel, life) = (channel(), Arc::from("i"));
+        let mut outbox = Outbox::new(1);
+        outbox.push(0, &channel, event(&channel, 1), &life).unwrap();
+        outbox.begin();
+        outbox.push(0, &channel, event(&channel, 2), &life).unwrap();
+        outbox.seal();
+        outbox.push(0, &channel, event(&channel, 3), &life).unwrap();
+        let sizes: Vec<usize> = std::iter::from_fn(|| outbox.take())
+            .map(|s| s.events())
+            .collect();
+        assert_eq!(sizes, [1, 1, 1]);
+    }
+}

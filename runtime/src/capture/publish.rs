@@ -1,0 +1,254 @@
+//! Segments as messages: one frame per lane, each expecting its lane's last sequence.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use lockstep_core::error::{Error, Kind, Result};
+use lockstep_core::log::{Channel, subject};
+use lockstep_core::position::{Mark, Position};
+
+use super::Capture;
+use super::lanes::{self, Lane, Owned};
+use super::outbox::Segment;
+use crate::log::{self, Log, Message, POSITIONS, PublishError, SETTLED};
+use crate::quarantine::Quarantine;
+use crate::status::Head;
+
+/// A publish under way.
+pub(super) type Flight = Pin<Box<dyn Future<Output = Result<Landed>> + Send>>;
+
+/// Writes a system's lanes and its position, as their only writer.
+pub(super) struct Publisher {
+    system: String,
+    log: Arc<dyn Log>,
+    quarantine: Arc<Quarantine>,
+    owned: Owned,
+    channels: Vec<Arc<Channel>>,
+    lanes: Vec<Lane>,
+    /// For each slot, the entity it belongs to.
+    entity_of: Vec<usize>,
+    /// For each entity, its first slot.
+    first_slot: Vec<usize>,
+}
+
+/// What became durable.
+#[derive(Debug, Default)]
+pub(super) struct Landed {
+    /// The segment, without its messages.
+    pub(super) segment: Option<Segment>,
+    /// The position that the log says now.
+    pub(super) position: Option<Position>,
+    /// By slot, the lane's new last sequence and what it covers.
+    lanes: Vec<(usize, u64, Option<Position>)>,
+    /// The new last sequence of the position's subject.
+    position_seq: Option<u64>,
+    /// What was published.
+    pub(super) heads: Vec<Head>,
+}
+
+/// A message on its way.
+struct Sent {
+    slot: usize,
+    position: Option<Position>,
+    events: usize,
+    oldest: jiff::Timestamp,
+    entity: String,
+}
+
+impl Publisher {
+    /// Takes the system over and fences every lane of its entities.
+    pub(super) async fn take_over(capture: &Capture) -> Result<Publisher> {
+        let log = Arc::clone(&capture.log);
+        let owned = lanes::own(&*log, &capture.system).await?;
+        let mut publisher = Publisher {
+            system: capture.system.clone(),
+            quarantine: Arc::clone(&capture.quarantine),
+            log,
+            owned,
+            channels: Vec::new(),
+            lanes: Vec::new(),
+            entity_of: Vec::new(),
+            first_slot: Vec::new(),
+        };
+        for (entity, captured) in capture.entities.iter().enumerate() {
+            let contract = &captured.contract;
+            publisher.channels.push(Arc::new(Channel::new(
+                &capture.system,
+                Arc::clone(contract),
+            )));
+            publisher.first_slot.push(publisher.lanes.len());
+            let fences = (0..contract.lanes).map(|lane| {
+                let subject = subject::settled(&contract.entity, contract.version.major, lane);
+                lanes::fence(&*publisher.log, subject, publisher.owned.epoch)
+            });
+            // Together, so that they share a commit of the log.
+            let lanes = futures_util::future::try_join_all(fences).await?;
+            publisher
+                .entity_of
+                .extend(std::iter::repeat_n(entity, lanes.len()));
+            publisher.lanes.extend(lanes);
+        }
+        for (entity, captured) in capture.entities.iter().enumerate() {
+            let first = publisher.first_slot[entity];
+            let lanes = &publisher.lanes[first..first + captured.contract.lanes as usize];
+            let head = lanes.iter().map(|lane| lane.last_seq).max().unwrap_or(0);
+            capture.board.head(&captured.contract.entity, head);
+        }
+        Ok(publisher)
+    }
+
+    pub(super) fn resume(&self) -> Option<Position> {
+        self.owned.position.clone()
+    }
+
+    /// Whether the log says where this life of the source can be resumed.
+    pub(super) fn can_resume(&self, incarnation: &str) -> bool {
+        self.owned
+            .position
+            .as_ref()
+            .is_some_and(|at| *at.incarnation == *incarnation)
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.owned.epoch
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(super) fn slot(&self, entity: usize, lane: u32) -> usize {
+        self.first_slot[entity] + lane as usize
+    }
+
+    /// The slots of every lane of an entity.
+    pub(super) fn slots_of(&self, entity: usize) -> std::ops::Range<usize> {
+        let first = self.first_slot[entity];
+        first..first + self.channels[entity].contract.lanes as usize
+    }
+
+    pub(super) fn channel(&self, entity: usize) -> &Arc<Channel> {
+        &self.channels[entity]
+    }
+
+    /// Tells whether a change stands in a lane already, because an earlier life of this source published it.
+    pub(super) fn covers(&self, slot: usize, incarnation: &str, mark: Mark) -> bool {
+        self.lanes[slot].covers(incarnation, mark)
+    }
+
+    /// Publishes a segment and a position, both if both are given, so that they share a commit of the log.
+    pub(super) fn send(&mut self, segment: Option<Segment>, position: Option<Position>) -> Flight {
+        let mut messages = Vec::new();
+        let mut sent = Vec::new();
+        let mut segment = segment;
+        if let Some(segment) = &mut segment {
+            self.encode(segment, &mut messages, &mut sent);
+        }
+        let log = Arc::clone(&self.log);
+        let quarantine = Arc::clone(&self.quarantine);
+        let said = position.as_ref().map(|at| {
+            lanes::position_message(
+                &self.system,
+                Some(at),
+                self.owned.epoch,
+                self.owned.last_seq,
+            )
+        });
+        Box::pin(async move {
+            if let Some(segment) = &segment {
+                quarantine.put(&segment.quarantined).await?;
+            }
+            let frames = async {
+                if messages.is_empty() {
+                    Vec::new()
+                } else {
+                    log.publish(SETTLED, messages).await
+                }
+            };
+            let saying = async {
+                match said {
+                    Some(message) => log.publish(POSITIONS, vec![message]).await,
+                    None => Vec::new(),
+                }
+            };
+            let (frames, saying) = tokio::join!(frames, saying);
+            let mut landed = Landed {
+                segment,
+                position,
+                ..Landed::default()
+            };
+            for (sent, outcome) in sent.into_iter().zip(frames) {
+                let ack = outcome.map_err(|error| refused(&error))?;
+                landed.lanes.push((sent.slot, ack.seq, sent.position));
+                landed.heads.push(Head {
+                    entity: sent.entity,
+                    seq: ack.seq,
+                    events: sent.events,
+                    oldest: sent.oldest,
+                });
+            }
+            for outcome in saying {
+                landed.position_seq = Some(outcome.map_err(|error| refused(&error))?.seq);
+            }
+            Ok(landed)
+        })
+    }
+
+    /// Takes note of what became durable, for the next expectations.
+    pub(super) fn landed(&mut self, landed: &Landed) {
+        for (slot, seq, position) in &landed.lanes {
+            let lane = &mut self.lanes[*slot];
+            lane.last_seq = *seq;
+            lane.covered.clone_from(position);
+        }
+        if let Some(seq) = landed.position_seq {
+            self.owned.last_seq = seq;
+            self.owned.position.clone_from(&landed.position);
+        }
+    }
+
+    /// One message per lane of the segment.
+    fn encode(&self, segment: &mut Segment, messages: &mut Vec<Message>, sent: &mut Vec<Sent>) {
+        for outgoing in segment.lanes.drain(..) {
+            // An event too large for the log may leave its lane empty.
+            if outgoing.frame.events() == 0 {
+                continue;
+            }
+            let lane = &self.lanes[outgoing.slot];
+            let channel = &self.channels[self.entity_of[outgoing.slot]];
+            let position = match &segment.incarnation {
+                Some(incarnation) => Some(lane.reach(incarnation, outgoing.mark)),
+                None => lane.covered.clone(),
+            };
+            let events = outgoing.frame.events();
+            let frame = outgoing
+                .frame
+                .finish(channel, position.as_ref(), self.owned.epoch);
+            messages.push(Message {
+                subject: lane.subject.clone(),
+                headers: frame.headers,
+                payload: frame.payload.into(),
+                expect_last: Some(lane.last_seq),
+                ..Message::default()
+            });
+            sent.push(Sent {
+                slot: outgoing.slot,
+                position,
+                events,
+                oldest: outgoing.oldest,
+                entity: channel.contract.entity.clone(),
+            });
+        }
+    }
+}
+
+/// A refused expectation means that somebody else wrote: the next life of this capture finds out who.
+fn refused(error: &PublishError) -> Error {
+    match error {
+        PublishError::WrongLast { .. } => {
+            Error::new(Kind::Transient, "another writer used a lane of this system")
+                .because(error.clone())
+        }
+        error => log::not_published(error),
+    }
+}

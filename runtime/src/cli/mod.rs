@@ -1,0 +1,269 @@
+//! The command line: one module a command, one place that writes ([`output`]), one way of ending ([`Exit`]).
+//!
+//! A deployer's own binary is `fn main() -> ExitCode { lockstep::cli::main(registry) }` with the connectors it wants.
+//! A new command is a variant of `Command` and its arm in `Command::run`.
+
+mod check;
+mod completions;
+mod connectors;
+mod explain;
+mod logging;
+mod map;
+pub mod output;
+mod quarantine;
+mod run;
+mod schemas;
+mod status;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use lockstep_core::connector::Registry;
+use lockstep_core::diagnostic::{Diagnostic, Severity};
+use lockstep_core::error::Error;
+
+use crate::config::{self, Config};
+use output::Output;
+
+pub use self::schemas::schemas;
+
+/// Code → page, for wrong usage.
+pub const CODES: &[(&str, &str)] = &[
+    (
+        "LS-U001",
+        "An argument names something that does not exist: a system, an entity, a connector, a code.\n\
+         Check: the help line names what is known.\n\
+         Safe: run the command again with another name; nothing was done.",
+    ),
+    (
+        "LS-U003",
+        "Something outside stood in the way: a system, the log, the running process.\n\
+         Check: the message names it, from the outside in.\n\
+         Safe: mend it and run the command again; what was under way is not lost.",
+    ),
+    (
+        "LS-U002",
+        "The command could not be started at all: the process could not get threads or timers from the operating system.\n\
+         Check: limits on processes and open files of the user that runs Lockstep.\n\
+         Safe: nothing was done; raise the limits and run it again.",
+    ),
+];
+
+/// Keeps the same business facts the same in every system that holds them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lockstep",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        lockstep check                       look at everything before the start, changing nothing\n  \
+        lockstep -c prod.toml check --json   the same for machines\n  \
+        lockstep run                         keep the systems in step\n  \
+        lockstep status                      see what every flow is doing\n  \
+        lockstep verify                      compare the systems\n  \
+        lockstep map try crm customer        see a mapping on live rows\n  \
+        lockstep explain LS-G014             what a code means\n\n\
+        Exit codes: 0 clean, 1 findings, 2 unreadable input or wrong usage, 3 environment."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "lockstep.toml"
+    )]
+    #[arg(env = "LOCKSTEP_CONFIG")]
+    config: PathBuf,
+    /// Write one JSON object to standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// The form of the log on standard error
+    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    log_format: LogFormat,
+    /// Say more in the log; twice for everything (LOCKSTEP_LOG filters by module)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// The form of the log on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Run(run::Args),
+    Status(status::Args),
+    Verify(verify::Args),
+    Quarantine(quarantine::Args),
+    Map(map::Args),
+    Connectors(connectors::Args),
+    Explain(explain::Args),
+    Completions(completions::Args),
+}
+
+impl Command {
+    async fn run(self, cx: &Context) -> Exit {
+        match self {
+            Command::Check(args) => args.run(cx).await,
+            Command::Run(args) => args.run(cx).await,
+            Command::Status(args) => args.run(cx).await,
+            Command::Verify(args) => args.run(cx).await,
+            Command::Quarantine(args) => args.run(cx).await,
+            Command::Map(args) => args.run(cx).await,
+            Command::Connectors(args) => args.run(cx),
+            Command::Explain(args) => args.run(cx),
+            Command::Completions(args) => args.run(cx),
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done, and nothing was found.
+    Clean,
+    /// Done, and something was found.
+    Findings,
+    /// The input cannot be read, or the command was used wrongly.
+    Usage,
+    /// A server, the network, a file or a permission stood in the way.
+    Environment,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Clean => 0,
+            Exit::Findings => 1,
+            Exit::Usage => 2,
+            Exit::Environment => 3,
+        })
+    }
+}
+
+/// What every command works with.
+pub struct Context {
+    /// The connectors of this binary.
+    pub registry: Arc<Registry>,
+    /// The configuration file as the user gave it.
+    pub file: PathBuf,
+    /// Where results and findings go.
+    pub output: Output,
+}
+
+impl Context {
+    /// Loads the configuration for a command that needs a sound one; warnings go to standard error.
+    ///
+    /// # Errors
+    /// What to end with: the findings are shown already.
+    pub fn load(&self) -> Result<Config, Exit> {
+        match config::load(&self.file, &self.registry) {
+            Ok((config, warnings)) => {
+                self.output.findings(&warnings);
+                Ok(config)
+            }
+            Err(findings) => Err(self.fail(&findings, Exit::Usage)),
+        }
+    }
+
+    /// Shows findings, as JSON where that was asked for, and gives `exit` back.
+    pub fn fail(&self, findings: &[Diagnostic], exit: Exit) -> Exit {
+        if self.output.is_json() {
+            self.output.json(&check::Checked::of(findings));
+        } else {
+            self.output.findings(findings);
+        }
+        exit
+    }
+
+    /// Shows an error that ended the command.
+    pub fn failed(&self, error: &Error) -> Exit {
+        let code = error.error_code().unwrap_or("LS-U003");
+        let mut finding = Diagnostic::error(code, error.chain());
+        finding.help = error.help_text().map(str::to_owned);
+        self.fail(&[finding], Exit::Environment)
+    }
+
+    /// Says that an argument names nothing that is known.
+    pub fn unknown(&self, message: String, help: String) -> Exit {
+        self.fail(
+            &[Diagnostic::error("LS-U001", message).help(help)],
+            Exit::Usage,
+        )
+    }
+}
+
+/// Tells whether one of the findings is an error.
+pub(crate) fn any_error(findings: &[Diagnostic]) -> bool {
+    findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error)
+}
+
+/// Runs the command line with these connectors: the whole of a deployer's `main`.
+#[must_use]
+pub fn main(registry: Registry) -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.global.log_format, cli.global.verbose);
+    let cx = Context {
+        registry: Arc::new(registry),
+        file: cli.global.config,
+        output: Output::new(cli.global.json),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let exit = match runtime {
+        Ok(runtime) => runtime.block_on(cli.command.run(&cx)),
+        Err(error) => {
+            let finding =
+                Diagnostic::error("LS-U002", format!("the command cannot start: {error}"));
+            cx.fail(&[finding], Exit::Environment)
+        }
+    };
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_and_after_the_command() {
+        for line in [
+            "lockstep -c x.toml --json check",
+            "lockstep check --json -c x.toml",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.global.config, PathBuf::from("x.toml"));
+            assert!(cli.global.json);
+        }
+    }
+}

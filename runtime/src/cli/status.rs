@@ -1,0 +1,103 @@
+//! `lockstep status`: what every flow is doing.
+
+use comfy_table::{Table, presets};
+
+use super::{Context, Exit};
+use crate::api::Reach;
+use crate::status::{State, Status};
+
+/// Show what every flow is doing: idle, behind, stalled, held or paused
+///
+/// Asks the running process; where none runs, its log.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    lockstep status\n  \
+    lockstep status --json | jq '.flows[] | select(.state != \"idle\")'\n\n\
+    Exit codes: 0 every flow is idle or behind, 1 something is stalled, held, or not running, 2 unreadable configuration, 3 the log cannot be read.")]
+pub(super) struct Args {}
+
+impl Args {
+    pub(super) async fn run(self, cx: &Context) -> Exit {
+        let config = match cx.load() {
+            Ok(config) => config,
+            Err(exit) => return exit,
+        };
+        let reach = match Reach::find(&config).await {
+            Ok(reach) => reach,
+            Err(error) => return cx.failed(&error),
+        };
+        let status = reach.status(&config).await;
+        reach.close().await;
+        let status = match status {
+            Ok(status) => status,
+            Err(error) => return cx.failed(&error),
+        };
+        if cx.output.is_json() {
+            cx.output.json(&status);
+        } else {
+            cx.output.text(&table(&status));
+        }
+        let well = |state| matches!(state, State::Idle | State::Behind | State::Paused);
+        if status.flows.iter().all(|flow| well(flow.state)) {
+            Exit::Clean
+        } else {
+            Exit::Findings
+        }
+    }
+}
+
+fn table(status: &Status) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "flow",
+        "entity",
+        "from",
+        "to",
+        "state",
+        "lag ms",
+        "rate/s",
+        "applied",
+        "quarantined",
+    ]);
+    for flow in &status.flows {
+        table.add_row([
+            flow.flow.clone(),
+            flow.entity.clone(),
+            flow.from.clone(),
+            flow.to.clone(),
+            word(flow.state).to_owned(),
+            flow.lag_ms.to_string(),
+            format!("{:.0}", flow.rate),
+            flow.applied.to_string(),
+            flow.quarantined.to_string(),
+        ]);
+    }
+    let mut text = table.to_string();
+    for flow in &status.flows {
+        if let Some(reason) = &flow.reason {
+            text.push_str(&format!("\n{} to {}: {reason}", flow.flow, flow.to));
+        }
+    }
+    let log = &status.log;
+    text.push_str(&format!(
+        "\nlog: {} {}, {} messages, {:.1} MB, sequences {} to {}",
+        log.engine,
+        log.location,
+        log.messages,
+        log.bytes as f64 / 1e6,
+        log.first_seq,
+        log.last_seq
+    ));
+    text
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Idle => "idle",
+        State::Behind => "behind",
+        State::Stalled => "stalled",
+        State::Held => "held",
+        State::Paused => "paused",
+    }
+}

@@ -1,0 +1,197 @@
+//! What each code of the configuration means, for `lockstep explain`.
+
+/// Code → what it means, then what to check and what is safe to do.
+pub const CODES: &[(&str, &str)] = &[
+    (
+        "LS-G001",
+        "The configuration file cannot be read.\n\
+         Check: the path given with `-c` or in LOCKSTEP_CONFIG, and that the file is readable UTF-8 text.\n\
+         Safe: nothing was started or changed; run the command again with the right path.",
+    ),
+    (
+        "LS-G002",
+        "The configuration is not TOML.\n\
+         Check: the marked place for a missing quote, bracket or value, or a key written twice; one mistake can show up a line later.\n\
+         Safe: nothing was started or changed. The rest of the file is judged only once it parses.",
+    ),
+    (
+        "LS-G003",
+        "A key is not known at this place.\n\
+         Check: its spelling, and whether it stands in the right table; a key after a `[table]` header belongs to that table.\n\
+         Safe: remove the key if nobody needs it. Unknown keys are refused because a misspelt limit would otherwise silently not apply.",
+    ),
+    (
+        "LS-G004",
+        "A value has the wrong type.\n\
+         Check: texts stand in quotes, numbers and `true`/`false` do not, lists stand in `[…]`.\n\
+         Safe: change the value; nothing was started.",
+    ),
+    (
+        "LS-G005",
+        "A key that must be there is missing.\n\
+         Check: the help line names the key and what it is for.\n\
+         Safe: add it; nothing was started.",
+    ),
+    (
+        "LS-G006",
+        "No connector of this name is built into this binary.\n\
+         Check: `lockstep connectors list` shows the ones that are; a private connector needs a binary that registers it.\n\
+         Safe: mend the name, or use the binary that has the connector.",
+    ),
+    (
+        "LS-G007",
+        "The connector has no setting of this name.\n\
+         Check: `lockstep connectors schema NAME` shows all settings.\n\
+         Safe: mend or remove the setting.",
+    ),
+    (
+        "LS-G008",
+        "A value has the right type but is not one that can be used: a length of time, a size, an address, a listed word or a number out of range.\n\
+         Check: the help line says what is accepted. The API listens on this machine only.\n\
+         Safe: change the value; nothing was started.",
+    ),
+    (
+        "LS-G009",
+        "A system or flow has a name that cannot stand in subjects and file names.\n\
+         Check: only letters, digits, `_` and `-` are used.\n\
+         Safe: rename it before the first start. Renaming one that already ran makes it a new one, read from the beginning.",
+    ),
+    (
+        "LS-G011",
+        "A `${NAME}` refers to an environment variable that is not set.\n\
+         Check: the variable's name, and the environment of the service that starts Lockstep, which is not that of your shell.\n\
+         Safe: set the variable and start again. An empty variable counts as set.",
+    ),
+    (
+        "LS-G012",
+        "A `${file:path}` refers to a file that cannot be read.\n\
+         Check: the path (relative ones start at the configuration's folder) and the permissions of the user that runs Lockstep.\n\
+         Safe: create or mount the file and start again; line feeds at its end are ignored.",
+    ),
+    (
+        "LS-G013",
+        "A `${…}` is not complete or names neither a variable nor a file.\n\
+         Check: it reads `${NAME}` with letters, digits and `_`, or `${file:path}`.\n\
+         Safe: write `$${` where a plain `${` is meant.",
+    ),
+    (
+        "LS-G014",
+        "A flow names a system that the configuration does not have.\n\
+         Check: the spelling against the `[systems.…]` headers.\n\
+         Safe: mend the name, or add the system.",
+    ),
+    (
+        "LS-G015",
+        "A flow or mapping names an entity that has no contract.\n\
+         Check: the spelling, and that the contract's file lies in the contracts folder and ends in `.odcs.yaml`.\n\
+         Safe: mend the name, or add the contract.",
+    ),
+    (
+        "LS-G016",
+        "A mapping names a value map that the configuration does not have.\n\
+         Check: the spelling against the `[values.…]` headers.\n\
+         Safe: mend the name, or add the value map.",
+    ),
+    (
+        "LS-G017",
+        "A flow reads an entity from a system that has no mapping for it.\n\
+         Check: that `[systems.SYSTEM.map.ENTITY]` exists for the flow's `from`.\n\
+         Safe: add the mapping; `lockstep map try SYSTEM ENTITY` shows it on live rows.",
+    ),
+    (
+        "LS-G018",
+        "A flow writes an entity to a system that has no mapping for it.\n\
+         Check: that `[systems.SYSTEM.map.ENTITY]` exists for each system in the flow's `to`.\n\
+         Safe: add the mapping, or take the system out of `to`.",
+    ),
+    (
+        "LS-G019",
+        "A flow would write a system's own records back to it.\n\
+         Check: `from` and `to` of the flow.\n\
+         Safe: remove the source from `to`.",
+    ),
+    (
+        "LS-G020",
+        "An entity is brought to the same system twice.\n\
+         Check: `to` of the flows named; two deliveries of one entity would overtake each other.\n\
+         Safe: remove the target from one of them.",
+    ),
+    (
+        "LS-G021",
+        "A flow has no target.\n\
+         Check: `to` of the flow.\n\
+         Safe: name a system, or remove the flow.",
+    ),
+    (
+        "LS-G022",
+        "Two flows read the same entity from different systems.\n\
+         Check: which system owns the entity by its contract; that one should be the only `from`.\n\
+         Safe: remove one of the two flows. Several writers of one entity are not supported in this version.",
+    ),
+    (
+        "LS-G023",
+        "The contracts, or one of them, cannot be read, or there is none.\n\
+         Check: `contracts` in the configuration (a relative path starts at the configuration's folder), the names (`*.odcs.yaml`) and the permissions.\n\
+         Safe: mend the path; nothing was started.",
+    ),
+    (
+        "LS-G024",
+        "Two contract files describe the same entity.\n\
+         Check: whether an older version was left in the folder.\n\
+         Safe: move the older one out of the folder. Lockstep does not guess which one holds.",
+    ),
+    (
+        "LS-G025",
+        "A flow asks of a connector what it does not offer.\n\
+         Check: `lockstep connectors list` shows which connectors are sources, sinks and readers.\n\
+         Safe: change the flow, or the connector of the system.",
+    ),
+    (
+        "LS-G027",
+        "A secret is written out in the configuration.\n\
+         Check: who can read the file, and whether it is in version control.\n\
+         Safe: write `${NAME}` or `${file:path}` instead, and change the secret if others may have seen it.",
+    ),
+    (
+        "LS-G028",
+        "Something in the configuration is used by no flow.\n\
+         Check: whether a flow is missing or a name is misspelt.\n\
+         Safe: leave it, or remove it; it has no effect.",
+    ),
+    (
+        "LS-P001",
+        "A system cannot be reached.\n\
+         Check: that it runs, that its address is reachable from this machine, and that user and password are right.\n\
+         Safe: run `lockstep check` again at any time; it changes nothing. A running Lockstep keeps trying and loses nothing meanwhile.",
+    ),
+    (
+        "LS-P002",
+        "A system cannot do what the configuration asks: a setting does not fit, a table is missing or has no key, or a feature is not there.\n\
+         Check: the message and its help; a marked `table` names what the system does not have.\n\
+         Safe: mend the configuration or the system and check again; nothing was started.",
+    ),
+    (
+        "LS-P003",
+        "A source's own check found something that keeps it, or may keep it, from being observed.\n\
+         Check: the help line, written by the connector.\n\
+         Safe: `lockstep check` changed nothing; do what the help says and check again.",
+    ),
+    (
+        "LS-P004",
+        "A target's own check found something that keeps it, or may keep it, from being written.\n\
+         Check: the help line, written by the connector; often a unique key or a permission is missing.\n\
+         Safe: `lockstep check` changed nothing; do what the help says and check again.",
+    ),
+    (
+        "LS-P005",
+        "The folder of the log cannot be written, or cannot be made where it is missing.\n\
+         Check: `log.path` (a relative path starts at the configuration's folder), the permissions and the free space.\n\
+         Safe: mend the permissions. Do not point a configuration that already ran at an empty log: every system would be read from the beginning.",
+    ),
+    (
+        "LS-P006",
+        "The log is held by a running Lockstep.\n\
+         Check: the process named in the message.\n\
+         Safe: leave it running; a second runtime on the same log refuses to start.",
+    ),
+];

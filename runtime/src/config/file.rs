@@ -1,0 +1,116 @@
+//! The configuration file as it is written: its keys, types and what each is for.
+//!
+//! The JSON Schema of the file is derived from here, and so is every finding about an unknown key or a wrong type.
+
+use std::collections::BTreeMap;
+
+use lockstep_core::connector::RawConfig;
+use lockstep_core::gate::{Mapping, ValueMaps};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// The configuration of a Lockstep runtime: which systems there are, how entities stand in them, and what flows where.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "lockstep.toml")]
+pub(crate) struct FileText {
+    /// The folder of the contracts; every `*.odcs.yaml` below it is read.
+    #[serde(default = "contracts")]
+    pub(crate) contracts: String,
+    /// Which log keeps the events, and for how long.
+    #[serde(default)]
+    pub(crate) log: LogText,
+    /// The runtime's own HTTP interface.
+    #[serde(default)]
+    pub(crate) api: ApiText,
+    /// Value maps by name: a system's value = the contract's value; used in both directions.
+    #[serde(default)]
+    pub(crate) values: ValueMaps,
+    /// The systems by name.
+    #[serde(default)]
+    pub(crate) systems: BTreeMap<String, SystemText>,
+    /// The flows by name: which entity goes from which system to which.
+    #[serde(default)]
+    pub(crate) flows: BTreeMap<String, FlowText>,
+}
+
+fn contracts() -> String {
+    "contracts".to_owned()
+}
+
+/// Which log keeps the events, and for how long.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogText {
+    /// The engine of the log.
+    pub(crate) engine: Engine,
+    /// The log's file; a relative path starts at the configuration's folder.
+    pub(crate) path: String,
+    /// How long settled events are kept, such as `7d`; for ever if absent.
+    pub(crate) max_age: Option<String>,
+    /// Most bytes of settled events, such as `2GiB`; no bound if absent.
+    pub(crate) max_bytes: Option<String>,
+}
+
+impl Default for LogText {
+    fn default() -> Self {
+        LogText {
+            engine: Engine::Embedded,
+            path: "lockstep.log".to_owned(),
+            max_age: None,
+            max_bytes: None,
+        }
+    }
+}
+
+/// The engine of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Engine {
+    /// One file, for one runtime.
+    Embedded,
+}
+
+/// The runtime's own HTTP interface.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ApiText {
+    /// The address it listens on, on this machine only; port 0 takes a free one.
+    pub(crate) listen: String,
+    /// The folder of its token and address files; a relative path starts at the configuration's folder.
+    pub(crate) folder: String,
+}
+
+impl Default for ApiText {
+    fn default() -> Self {
+        ApiText {
+            listen: "127.0.0.1:0".to_owned(),
+            folder: ".lockstep".to_owned(),
+        }
+    }
+}
+
+/// One deployed business system. Every key beside `connector` and `map` is a setting of the connector.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct SystemText {
+    /// The connector that knows its kind.
+    pub(crate) connector: String,
+    /// How each entity stands in it: one mapping for both directions.
+    #[serde(default)]
+    pub(crate) map: BTreeMap<String, Mapping>,
+    /// The connector's settings; secrets as `${NAME}` (environment) or `${file:path}`.
+    #[serde(flatten)]
+    pub(crate) settings: RawConfig,
+}
+
+/// One entity from one system to others.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FlowText {
+    /// The entity, by its contract's name.
+    pub(crate) entity: String,
+    /// The system that says it.
+    pub(crate) from: String,
+    /// The systems that hear it.
+    pub(crate) to: Vec<String>,
+}

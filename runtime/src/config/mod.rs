@@ -1,0 +1,219 @@
+//! The configuration: one TOML file that names systems, contracts, flows and the log.
+//!
+//! [`load`] parses once, with the place of everything it does not like, and gives a [`Config`] that the rest of the runtime trusts.
+//! What needs a running system to be judged is the business of [`preflight`](mod@preflight).
+//!
+//! Values that `${…}` brought in are shown nowhere: not in findings, not by `Debug`, not in the log; [`Config::redact`] strikes them from texts of others.
+
+mod codes;
+mod file;
+mod flows;
+mod interpolate;
+mod limits;
+pub mod preflight;
+mod read;
+mod redact;
+mod schema;
+mod surroundings;
+mod text;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod toy;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lockstep_core::connector::{OpenContext, RawConfig, Registry, Secret};
+use lockstep_core::contract::Contract;
+use lockstep_core::diagnostic::{Diagnostic, Place};
+use lockstep_core::gate::{Mapping, ValueMaps};
+
+pub use codes::CODES;
+pub(crate) use file::FileText;
+pub use preflight::{PlannedFlow, PlannedTarget, Preflight, preflight};
+pub(crate) use redact::{redact, strike};
+pub use text::Places;
+
+use interpolate::reason;
+use surroundings::{Process, Surroundings};
+
+/// Reads a configuration and the contracts it names, and gives it together with its warnings.
+///
+/// # Errors
+/// Every finding, warnings included, if one of them is an error.
+pub fn load(
+    path: &Path,
+    registry: &Registry,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let text = Process.read(path).map_err(|error| {
+        let message = format!(
+            "the configuration `{}` cannot be read: {}",
+            path.display(),
+            reason(&error)
+        );
+        vec![
+            Diagnostic::error("LS-G001", message)
+                .help("name the file with `-c FILE` or in LOCKSTEP_CONFIG"),
+        ]
+    })?;
+    let (config, warnings) = read::read(path, &text, registry, &Process)?;
+    redact::remember(config.secrets());
+    Ok((config, warnings))
+}
+
+/// A configuration, parsed and checked as far as that needs no system.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The file's folder: relative paths in the configuration start there.
+    pub folder: PathBuf,
+    /// Which log, and where.
+    pub log: LogConfig,
+    /// The runtime's own HTTP interface.
+    pub api: ApiConfig,
+    /// The contracts, by entity.
+    pub contracts: BTreeMap<String, Arc<Contract>>,
+    /// Value maps, by name.
+    pub values: ValueMaps,
+    /// The systems, by name.
+    pub systems: BTreeMap<String, System>,
+    /// The flows, by name.
+    pub flows: BTreeMap<String, Flow>,
+    /// Where everything is written.
+    pub places: Places,
+}
+
+/// Which log, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogConfig {
+    /// One SQLite file, for one runtime.
+    Embedded {
+        /// The file.
+        path: PathBuf,
+        /// How long settled events are kept.
+        max_age: Option<std::time::Duration>,
+        /// Most bytes of settled events.
+        max_bytes: Option<u64>,
+    },
+}
+
+/// The runtime's own HTTP interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: std::net::SocketAddr,
+    /// The folder of its token and address files.
+    pub folder: PathBuf,
+}
+
+/// One deployed business system.
+#[derive(Clone)]
+pub struct System {
+    /// Its name.
+    pub name: String,
+    /// The connector that knows its kind.
+    pub connector: String,
+    /// The connector's settings, secrets filled in.
+    pub settings: RawConfig,
+    /// How each entity stands in it.
+    pub map: BTreeMap<String, Mapping>,
+    /// The values that `${…}` brought into the settings.
+    pub secrets: Vec<Secret<String>>,
+}
+
+/// An entity from a system to systems.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// Its name.
+    pub name: String,
+    /// The entity.
+    pub entity: String,
+    /// The system that says it.
+    pub from: String,
+    /// The systems that hear it.
+    pub to: Vec<String>,
+}
+
+/// What a system is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// To be observed: the tables of the flows that come from it.
+    Source,
+    /// To be written: the tables of the flows that go to it.
+    Sink,
+    /// To be read for verification: the tables of all its flows.
+    Reader,
+}
+
+impl Config {
+    /// Where something in a mapping is written, such as `["fields", "country", "values"]`; what encloses it where it is not written.
+    #[must_use]
+    pub fn place(&self, system: &str, entity: &str, path: &[String]) -> Option<Place> {
+        let mut full = vec!["systems", system, "map", entity];
+        if !self.places.holds(&full) {
+            return None;
+        }
+        full.extend(path.iter().map(String::as_str));
+        Some(self.places.value(&full))
+    }
+
+    /// What to tell a system's connector when it is opened for a role.
+    #[must_use]
+    pub fn open_context(&self, system: &str, role: Role) -> OpenContext {
+        let mut tables: Vec<String> = self
+            .flows
+            .values()
+            .filter(|flow| {
+                let says = flow.from == system;
+                let hears = flow.to.iter().any(|to| to == system);
+                match role {
+                    Role::Source => says,
+                    Role::Sink => hears,
+                    Role::Reader => says || hears,
+                }
+            })
+            .filter_map(|flow| self.mapping(system, &flow.entity))
+            .map(|mapping| mapping.table.clone())
+            .collect();
+        tables.sort();
+        tables.dedup();
+        OpenContext {
+            system: system.to_owned(),
+            folder: self.folder.clone(),
+            tables,
+        }
+    }
+
+    /// How an entity stands in a system.
+    #[must_use]
+    pub fn mapping(&self, system: &str, entity: &str) -> Option<&Mapping> {
+        self.systems.get(system)?.map.get(entity)
+    }
+
+    /// The text without the values that `${…}` brought in, for texts that connectors and parsers wrote.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        redact(text, self.secrets().map(|secret| secret.expose().as_str()))
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = &Secret<String>> {
+        self.systems.values().flat_map(|system| &system.secrets)
+    }
+}
+
+/// Shows the names of the settings, never what they hold.
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System")
+            .field("name", &self.name)
+            .field("connector", &self.connector)
+            .field("settings", &self.settings.keys().collect::<Vec<_>>())
+            .field("map", &self.map)
+            .finish_non_exhaustive()
+    }
+}

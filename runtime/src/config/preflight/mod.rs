@@ -1,0 +1,266 @@
+//! What needs a running system to be judged: tables, columns, permissions, the log's place.
+//!
+//! [`preflight`] opens every system once, compiles every mapping against the tables that are really there and keeps what it compiled: `run` builds from the result and checks nothing again.
+//! It changes nothing anywhere.
+
+mod place;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use lockstep_core::Shape;
+use lockstep_core::connector::{DynSink, Registry};
+use lockstep_core::contract::Contract;
+use lockstep_core::diagnostic::{Diagnostic, Severity};
+use lockstep_core::gate::{Problem, ReadPlan, WritePlan};
+
+use super::{Config, Flow, Role};
+use survey::{Survey, survey};
+
+pub use place::holder;
+pub(crate) use survey::{diagnostic, open_reader, target_shape, within_deadline};
+
+/// A configuration compiled against the systems as they are.
+#[derive(Debug)]
+pub struct Preflight {
+    /// The flows that can run; a flow or target with an error is left out.
+    pub flows: Vec<PlannedFlow>,
+    /// Everything that was found, in the order of the configuration.
+    pub findings: Vec<Diagnostic>,
+}
+
+/// A flow, compiled.
+#[derive(Clone, Debug)]
+pub struct PlannedFlow {
+    /// Its name.
+    pub name: String,
+    /// Its entity.
+    pub entity: String,
+    /// The entity's contract.
+    pub contract: Arc<Contract>,
+    /// The system that says it.
+    pub from: String,
+    /// The table it is read from.
+    pub source: Arc<Shape>,
+    /// From the source's rows to records.
+    pub read: Arc<ReadPlan>,
+    /// The systems that hear it.
+    pub targets: Vec<PlannedTarget>,
+}
+
+/// One target of a flow, compiled.
+#[derive(Clone, Debug)]
+pub struct PlannedTarget {
+    /// The system.
+    pub system: String,
+    /// The table as the system declares it.
+    pub table: Arc<Shape>,
+    /// From records to the target's rows.
+    pub write: Arc<WritePlan>,
+    /// From the target's rows back to records, as far as the mapping can be read, for verification.
+    pub read_back: Arc<ReadPlan>,
+}
+
+impl Preflight {
+    /// Tells whether nothing stands in the way of running everything.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.errors().next().is_none()
+    }
+
+    /// Tells whether something is wrong, and only with the surroundings: a system out of reach, a folder that cannot be written.
+    #[must_use]
+    pub fn is_environment(&self) -> bool {
+        !self.is_sound()
+            && self
+                .errors()
+                .all(|finding| matches!(finding.code, "LS-P001" | "LS-P005" | "LS-L005"))
+    }
+
+    fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == Severity::Error)
+    }
+}
+
+/// Opens every system that a flow uses and compiles every flow.
+pub async fn preflight(config: &Config, registry: &Registry) -> Preflight {
+    let mut findings = place::check(config);
+    let names = |of: fn(&Flow) -> Vec<&String>| -> BTreeSet<&str> {
+        config
+            .flows
+            .values()
+            .flat_map(of)
+            .map(String::as_str)
+            .collect()
+    };
+    let sources = names(|flow| vec![&flow.from]);
+    let sinks = names(|flow| flow.to.iter().collect());
+    let surveys = |systems: BTreeSet<&'_ str>, role| {
+        let systems: Vec<String> = systems.into_iter().map(str::to_owned).collect();
+        async move {
+            let found = systems
+                .iter()
+                .map(|name| survey(config, registry, name, role));
+            let found = join_all(found).await;
+            systems.into_iter().zip(found).collect::<BTreeMap<_, _>>()
+        }
+    };
+    let (mut sources, mut sinks) =
+        futures_util::join!(surveys(sources, Role::Source), surveys(sinks, Role::Sink));
+    for survey in sources.values_mut().chain(sinks.values_mut()) {
+        findings.append(&mut survey.findings);
+    }
+    let mut planner = Planner {
+        config,
+        sources: &sources,
+        sinks: &sinks,
+        findings,
+    };
+    let flows: Vec<PlannedFlow> = config
+        .flows
+        .values()
+        .filter_map(|flow| planner.flow(flow))
+        .collect();
+    let mut findings = planner.findings;
+    findings.extend(check_sinks(config, &flows, &sinks).await);
+    Preflight {
+        flows,
+        findings: in_order(findings),
+    }
+}
+
+/// Findings once each, in the order of the files.
+fn in_order(mut findings: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let place = |finding: &Diagnostic| {
+        finding
+            .place
+            .as_ref()
+            .map(|place| (place.file.clone(), place.offset))
+    };
+    findings.sort_by(|a, b| (place(a), a.code, &a.message).cmp(&(place(b), b.code, &b.message)));
+    // Reading and writing one mapping may meet the same problem.
+    findings.dedup();
+    findings
+}
+
+/// Compiles flows against surveyed systems.
+struct Planner<'a> {
+    config: &'a Config,
+    sources: &'a BTreeMap<String, Survey>,
+    sinks: &'a BTreeMap<String, Survey>,
+    findings: Vec<Diagnostic>,
+}
+
+impl Planner<'_> {
+    /// The flow, unless its source cannot be read or no target can be written.
+    fn flow(&mut self, flow: &Flow) -> Option<PlannedFlow> {
+        let config = self.config;
+        let contract = config.contracts.get(&flow.entity)?;
+        let mapping = config.mapping(&flow.from, &flow.entity)?;
+        let source = self.sources.get(&flow.from)?.shapes.get(&mapping.table);
+        let read = source.and_then(|source| {
+            let compiled = ReadPlan::compile(mapping, source, contract, &config.values, false);
+            self.compiled(&flow.from, &flow.entity, compiled, ReadPlan::warnings)
+        });
+        // Targets are compiled even where the source is not: their problems are their own.
+        let targets: Vec<PlannedTarget> = flow
+            .to
+            .iter()
+            .filter_map(|system| self.target(flow, contract, system))
+            .collect();
+        if targets.is_empty() {
+            return None;
+        }
+        Some(PlannedFlow {
+            name: flow.name.clone(),
+            entity: flow.entity.clone(),
+            contract: Arc::clone(contract),
+            from: flow.from.clone(),
+            source: Arc::clone(source?),
+            read: Arc::new(read?),
+            targets,
+        })
+    }
+
+    fn target(&mut self, flow: &Flow, contract: &Contract, system: &str) -> Option<PlannedTarget> {
+        let config = self.config;
+        let mapping = config.mapping(system, &flow.entity)?;
+        let table = self.sinks.get(system)?.shapes.get(&mapping.table)?;
+        let write = WritePlan::compile(mapping, contract, table, &config.values);
+        let write = self.compiled(system, &flow.entity, write, WritePlan::warnings);
+        let read_back = ReadPlan::compile(mapping, table, contract, &config.values, true);
+        let read_back = self.compiled(system, &flow.entity, read_back, ReadPlan::warnings);
+        Some(PlannedTarget {
+            system: system.to_owned(),
+            table: Arc::clone(table),
+            write: Arc::new(write?),
+            read_back: Arc::new(read_back?),
+        })
+    }
+
+    fn compiled<T>(
+        &mut self,
+        system: &str,
+        entity: &str,
+        compiled: Result<T, Vec<Problem>>,
+        warnings: fn(&T) -> &[Problem],
+    ) -> Option<T> {
+        let (plan, problems) = match compiled {
+            Ok(plan) => {
+                let warnings = warnings(&plan).to_vec();
+                (Some(plan), warnings)
+            }
+            Err(problems) => (None, problems),
+        };
+        let problems = problems.into_iter();
+        self.findings
+            .extend(problems.map(|problem| placed(self.config, system, entity, problem)));
+        plan
+    }
+}
+
+/// A mapping's problem at its place in the configuration.
+pub(crate) fn placed(config: &Config, system: &str, entity: &str, problem: Problem) -> Diagnostic {
+    Diagnostic {
+        severity: problem.severity,
+        code: problem.code,
+        message: problem.message,
+        help: problem.help,
+        place: config.place(system, entity, &problem.path),
+    }
+}
+
+/// Asks every sink what would keep it from writing what the flows bring.
+async fn check_sinks(
+    config: &Config,
+    flows: &[PlannedFlow],
+    sinks: &BTreeMap<String, Survey>,
+) -> Vec<Diagnostic> {
+    let checks = sinks.iter().filter_map(|(system, survey)| {
+        let sink = survey.sink.as_deref()?;
+        let targets: Vec<Arc<Shape>> = flows
+            .iter()
+            .flat_map(|flow| &flow.targets)
+            .filter(|target| target.system == *system)
+            .map(|target| target.write.target())
+            .collect();
+        (!targets.is_empty()).then(|| check_sink(config, system, sink, targets))
+    });
+    join_all(checks).await.into_iter().flatten().collect()
+}
+
+async fn check_sink(
+    config: &Config,
+    system: &str,
+    sink: &dyn DynSink,
+    targets: Vec<Arc<Shape>>,
+) -> Vec<Diagnostic> {
+    let found = within_deadline(sink.check(&targets)).await;
+    survey::findings(config, system, "LS-P004", found)
+}

@@ -1,0 +1,251 @@
+//! Opening one system and looking at its tables.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lockstep_core::Shape;
+use lockstep_core::connector::{DynReader, DynSink, DynSource, Finding, OpenContext, Registry};
+use lockstep_core::diagnostic::Diagnostic;
+use lockstep_core::error::{Error, Kind, Result};
+
+use crate::config::{Config, Role};
+
+/// How long a system may take to answer one question.
+const OPEN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a system said when it was opened for a role.
+#[derive(Default)]
+pub(super) struct Survey {
+    /// Its tables, by name.
+    pub(super) shapes: BTreeMap<String, Arc<Shape>>,
+    /// The sink, for questions that need the compiled plans.
+    pub(super) sink: Option<Box<dyn DynSink>>,
+    /// What was found.
+    pub(super) findings: Vec<Diagnostic>,
+}
+
+enum Opened {
+    Source(Box<dyn DynSource>),
+    Sink(Box<dyn DynSink>),
+    Reader(Box<dyn DynReader>),
+}
+
+/// Opens a system, discovers its tables and asks a source what would keep it from running.
+pub(super) async fn survey(
+    config: &Config,
+    registry: &Registry,
+    system: &str,
+    role: Role,
+) -> Survey {
+    let cx = config.open_context(system, role);
+    let mut survey = Survey::default();
+    let opened = match open(config, registry, role, cx.clone()).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            let finding = diagnostic(config, system, &error);
+            survey.findings.push(finding);
+            return survey;
+        }
+    };
+    match opened.discover().await {
+        Ok(shapes) => survey.add(&cx.tables, shapes),
+        Err(error) if cx.tables.len() > 1 && !error.kind().is_retryable() => {
+            discover_singly(config, registry, role, &cx, &mut survey).await;
+        }
+        Err(error) => survey
+            .findings
+            .push(no_table(config, system, &cx.tables, &error)),
+    }
+    match opened {
+        // Without its tables the source would only say again that they are missing.
+        Opened::Source(_) if !survey.findings.is_empty() => {}
+        Opened::Source(source) => {
+            let found = within_deadline(source.check()).await;
+            let findings = findings(config, system, "LS-P003", found);
+            survey.findings.extend(findings);
+        }
+        Opened::Sink(sink) => survey.sink = Some(sink),
+        Opened::Reader(_) => {}
+    }
+    survey
+}
+
+/// One table at a time, so that each that is missing has its own finding and the others are still judged.
+async fn discover_singly(
+    config: &Config,
+    registry: &Registry,
+    role: Role,
+    cx: &OpenContext,
+    survey: &mut Survey,
+) {
+    for table in &cx.tables {
+        let one = OpenContext {
+            tables: vec![table.clone()],
+            ..cx.clone()
+        };
+        let shapes = match open(config, registry, role, one.clone()).await {
+            Ok(opened) => opened.discover().await,
+            Err(error) => Err(error),
+        };
+        match shapes {
+            Ok(shapes) => survey.add(&one.tables, shapes),
+            Err(error) => {
+                let finding = no_table(config, &cx.system, &one.tables, &error);
+                survey.findings.push(finding);
+            }
+        }
+    }
+}
+
+impl Survey {
+    fn add(&mut self, tables: &[String], shapes: Vec<Arc<Shape>>) {
+        self.shapes.extend(tables.iter().cloned().zip(shapes));
+    }
+}
+
+async fn open(config: &Config, registry: &Registry, role: Role, cx: OpenContext) -> Result<Opened> {
+    let Some(system) = config.systems.get(&cx.system) else {
+        return Err(Error::config(format!("no such system `{}`", cx.system)));
+    };
+    let connector = registry.get(&system.connector)?;
+    let settings = system.settings.clone();
+    within_deadline(async {
+        Ok(match role {
+            Role::Source => Opened::Source(connector.open_source(settings, cx).await?),
+            Role::Sink => Opened::Sink(connector.open_sink(settings, cx).await?),
+            Role::Reader => Opened::Reader(connector.open_reader(settings, cx).await?),
+        })
+    })
+    .await
+}
+
+impl Opened {
+    async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
+        match self {
+            Opened::Source(source) => within_deadline(source.discover()).await,
+            Opened::Sink(sink) => within_deadline(sink.discover()).await,
+            Opened::Reader(reader) => within_deadline(reader.discover()).await,
+        }
+    }
+}
+
+/// Opens a system for reading one table.
+pub(crate) async fn open_reader(
+    config: &Config,
+    registry: &Registry,
+    system: &str,
+    table: &str,
+) -> Result<(Box<dyn DynReader>, Arc<Shape>)> {
+    match open_one(config, registry, system, Role::Reader, table).await? {
+        (Opened::Reader(reader), shape) => Ok((reader, shape)),
+        _ => Err(Error::unexpected("opened for another role")),
+    }
+}
+
+/// The shape of a table that is written.
+pub(crate) async fn target_shape(
+    config: &Config,
+    registry: &Registry,
+    system: &str,
+    table: &str,
+) -> Result<Arc<Shape>> {
+    let (_, shape) = open_one(config, registry, system, Role::Sink, table).await?;
+    Ok(shape)
+}
+
+async fn open_one(
+    config: &Config,
+    registry: &Registry,
+    system: &str,
+    role: Role,
+    table: &str,
+) -> Result<(Opened, Arc<Shape>)> {
+    let cx = OpenContext {
+        tables: vec![table.to_owned()],
+        ..config.open_context(system, role)
+    };
+    let opened = open(config, registry, role, cx).await?;
+    let shape = opened.discover().await?.into_iter().next();
+    let shape = shape.ok_or_else(|| Error::unexpected(format!("table `{table}` has no shape")))?;
+    Ok((opened, shape))
+}
+
+/// Gives up on a system that does not answer.
+pub(crate) async fn within_deadline<T>(asked: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(OPEN_DEADLINE, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::transient(format!(
+            "no answer within {} seconds",
+            OPEN_DEADLINE.as_secs()
+        ))),
+    }
+}
+
+/// A connector's error as a finding about the system.
+///
+/// Passing trouble and missing permissions are the surroundings' fault (`LS-P001`), the rest is the configuration's (`LS-P002`).
+pub(crate) fn diagnostic(config: &Config, system: &str, error: &Error) -> Diagnostic {
+    let outside = error.kind().is_retryable() || error.kind() == Kind::Unauthorized;
+    let (code, what, help) = if outside {
+        (
+            "LS-P001",
+            "cannot be reached",
+            "check that it runs, that it can be reached from here, and the credentials",
+        )
+    } else {
+        (
+            "LS-P002",
+            "cannot do what the configuration asks",
+            "check its settings; `lockstep connectors schema NAME` shows them",
+        )
+    };
+    let text = config.redact(&error.chain());
+    let finding = Diagnostic::error(
+        error.error_code().unwrap_or(code),
+        format!("system `{system}` {what}: {text}"),
+    );
+    finding.at(config.places.key(&["systems", system])).help(
+        error
+            .help_text()
+            .map_or_else(|| help.to_owned(), |text| config.redact(text)),
+    )
+}
+
+/// A table that cannot be used, at the mappings that name it.
+fn no_table(config: &Config, system: &str, tables: &[String], error: &Error) -> Diagnostic {
+    let mut finding = diagnostic(config, system, error);
+    let [table] = tables else { return finding };
+    let entity = config.systems.get(system).and_then(|system| {
+        let mut map = system.map.iter();
+        map.find(|(_, mapping)| mapping.table == *table)
+    });
+    if let Some((entity, _)) = entity {
+        finding.place = config.place(system, entity, &["table".to_owned()]);
+    }
+    finding
+}
+
+/// What a connector's own check found, or that it could not be asked.
+pub(super) fn findings(
+    config: &Config,
+    system: &str,
+    code: &'static str,
+    found: Result<Vec<Finding>>,
+) -> Vec<Diagnostic> {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return vec![diagnostic(config, system, &error)],
+    };
+    found
+        .into_iter()
+        .map(|finding| Diagnostic {
+            severity: finding.severity,
+            code,
+            message: format!("system `{system}`: {}", config.redact(&finding.message)),
+            help: Some(config.redact(&finding.help)).filter(|help| !help.is_empty()),
+            place: Some(config.places.key(&["systems", system])),
+        })
+        .collect()
+}

@@ -1,0 +1,436 @@
+//! From the file's text to a [`Config`]: types first, then names, then what names mean together.
+//!
+//! Every step adds to one list of findings and goes on with what is sound; names that are written but broken still count as known, so that no mistake is reported twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lockstep_core::connector::{Connector, RawConfig, Registry, Secret};
+use lockstep_core::contract::Contract;
+use lockstep_core::diagnostic::{Diagnostic, Place, Severity};
+use serde_json::Value as Json;
+
+use super::file::{ApiText, Engine, FileText, LogText, SystemText};
+use super::interpolate::{fill, reason};
+use super::schema::{Fit, parts};
+use super::surroundings::Surroundings;
+use super::text::{self, Places};
+use super::{ApiConfig, Config, Flow, LogConfig, System, flows, limits};
+
+/// Reads a configuration's text; `file` is its path as the user gave it.
+///
+/// # Errors
+/// Every finding, if one of them is an error.
+pub(super) fn read(
+    file: &Path,
+    text: &str,
+    registry: &Registry,
+    world: &dyn Surroundings,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (data, places) = text::parse(&file.display().to_string(), text)?;
+    let folder = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut reading = Reading {
+        places: &places,
+        folder,
+        world,
+        registry,
+        findings: Vec::new(),
+    };
+    let file_text = reading.shape(&data);
+    let config = reading.config(file, file_text);
+    let mut findings = reading.findings;
+    // The order of the file is the order in which somebody mends it; other files' findings follow.
+    let place = |finding: &Diagnostic| {
+        finding.place.as_ref().map(|place| {
+            let own = place.file == file.display().to_string();
+            (!own, place.file.clone(), place.offset)
+        })
+    };
+    findings.sort_by_key(place);
+    if findings.iter().any(|f| f.severity == Severity::Error) {
+        return Err(findings);
+    }
+    let config = Config { places, ..config };
+    Ok((config, findings))
+}
+
+/// A reading under way.
+pub(super) struct Reading<'a> {
+    pub(super) places: &'a Places,
+    pub(super) folder: PathBuf,
+    pub(super) world: &'a dyn Surroundings,
+    pub(super) registry: &'a Registry,
+    pub(super) findings: Vec<Diagnostic>,
+}
+
+impl Reading<'_> {
+    /// The part of the data that has known keys of the right types.
+    fn shape(&mut self, data: &Json) -> FileText {
+        let schema = schemars::schema_for!(FileText).to_value();
+        let fitting = Fit {
+            places: self.places,
+            root: &schema,
+            connector: None,
+            filled: &BTreeSet::new(),
+            findings: &mut self.findings,
+        }
+        .fit(data, &schema, &mut Vec::new());
+        match serde_json::from_value(fitting.unwrap_or_default()) {
+            Ok(file) => file,
+            Err(error) => {
+                // What fits the schema of a type also reads as that type; should they ever disagree, say so.
+                if self.findings.is_empty() {
+                    let finding = Diagnostic::error("LS-G004", error.to_string());
+                    self.findings.push(finding.at(self.places.start()));
+                }
+                FileText::default()
+            }
+        }
+    }
+
+    fn config(&mut self, file: &Path, text: FileText) -> Config {
+        let log = self.log(&text.log);
+        let api = self.api(&text.api);
+        let (contracts, all_read) = self.contracts(&text.contracts);
+        let systems = text
+            .systems
+            .into_iter()
+            .map(|(name, system)| (name.clone(), self.system(name, system)))
+            .collect();
+        let flows = text
+            .flows
+            .into_iter()
+            .map(|(name, flow)| {
+                let flow = Flow {
+                    name: name.clone(),
+                    entity: flow.entity,
+                    from: flow.from,
+                    to: flow.to,
+                };
+                (name, flow)
+            })
+            .collect();
+        let config = Config {
+            file: file.to_owned(),
+            folder: self.folder.clone(),
+            log,
+            api,
+            contracts,
+            values: text.values,
+            systems,
+            flows,
+            places: Places::default(),
+        };
+        flows::check(self, &config, all_read);
+        config
+    }
+
+    fn log(&mut self, text: &LogText) -> LogConfig {
+        let path = self.filled(&["log", "path"], &text.path);
+        let max_age = text.max_age.as_ref().and_then(|written| {
+            let written = self.filled(&["log", "max_age"], written)?;
+            self.parsed(&["log", "max_age"], limits::duration(&written))
+        });
+        let max_bytes = text.max_bytes.as_ref().and_then(|written| {
+            let written = self.filled(&["log", "max_bytes"], written)?;
+            self.parsed(&["log", "max_bytes"], limits::size(&written))
+        });
+        match text.engine {
+            Engine::Embedded => LogConfig::Embedded {
+                path: self.folder.join(path.unwrap_or_default()),
+                max_age,
+                max_bytes,
+            },
+        }
+    }
+
+    fn api(&mut self, text: &ApiText) -> ApiConfig {
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listen = self.filled(&["api", "listen"], &text.listen);
+        let listen = listen.and_then(|written| {
+            let address = written.parse::<SocketAddr>().map_err(|_| {
+                (
+                    format!("`{written}` is not an address with a port"),
+                    "write an address of this machine such as `127.0.0.1:7300`; port 0 takes a free one".to_owned(),
+                )
+            });
+            let loopback = address.and_then(|address| {
+                if address.ip().is_loopback() {
+                    return Ok(address);
+                }
+                Err((
+                    format!("`{written}` is not an address of this machine alone"),
+                    "listen on 127.0.0.1 or [::1]; put a proxy with TLS before it for access from elsewhere".to_owned(),
+                ))
+            });
+            self.parsed(&["api", "listen"], loopback)
+        });
+        let folder = self.filled(&["api", "folder"], &text.folder);
+        ApiConfig {
+            listen: listen.unwrap_or(unknown),
+            folder: self.folder.join(folder.unwrap_or_default()),
+        }
+    }
+
+    /// A text with `${…}` filled in.
+    fn filled(&mut self, path: &[&str], text: &str) -> Option<String> {
+        match fill(text, &self.folder, self.world) {
+            Ok(None) => Some(text.to_owned()),
+            Ok(Some((text, _))) => Some(text),
+            Err((code, message, help)) => {
+                let finding = Diagnostic::error(code, message).help(help);
+                self.findings.push(finding.at(self.places.value(path)));
+                None
+            }
+        }
+    }
+
+    fn parsed<T>(&mut self, path: &[&str], result: Result<T, (String, String)>) -> Option<T> {
+        let (message, help) = match result {
+            Ok(value) => return Some(value),
+            Err(wrong) => wrong,
+        };
+        // A value that came from elsewhere is not shown, here as anywhere.
+        let written = self.places.text_of(path);
+        let message = if written.contains("${") {
+            format!(
+                "what `{}.{}` is filled in with does not fit",
+                path[0], path[1]
+            )
+        } else {
+            message
+        };
+        let finding = Diagnostic::error("LS-G008", message).help(help);
+        self.findings.push(finding.at(self.places.value(path)));
+        None
+    }
+
+    /// The contracts by entity, and whether every file could be read.
+    fn contracts(&mut self, written: &str) -> (BTreeMap<String, Arc<Contract>>, bool) {
+        let folder = self.folder.join(written);
+        // `./contracts/…` is how nobody writes it.
+        let folder = match folder.strip_prefix(".") {
+            Ok(plain) if plain != Path::new("") => plain,
+            _ => &folder,
+        };
+        let shown = folder.display();
+        let place = self.places.value(&["contracts"]);
+        let files = match self.world.contracts(folder) {
+            Ok(files) => files,
+            Err(error) => {
+                let message = format!(
+                    "the contracts folder `{shown}` cannot be read: {}",
+                    reason(&error)
+                );
+                self.findings.push(
+                    Diagnostic::error("LS-G023", message)
+                        .at(place)
+                        .help("set `contracts` to the folder that holds the `*.odcs.yaml` files"),
+                );
+                return (BTreeMap::new(), false);
+            }
+        };
+        if files.is_empty() {
+            self.findings.push(
+                Diagnostic::error("LS-G023", format!("there is no contract in `{shown}`"))
+                    .at(place)
+                    .help("set `contracts` to the folder that holds the `*.odcs.yaml` files"),
+            );
+            return (BTreeMap::new(), false);
+        }
+        let mut contracts = BTreeMap::new();
+        let mut origins: BTreeMap<String, String> = BTreeMap::new();
+        let mut all_read = true;
+        for (path, text) in files {
+            let Some(contract) = self.contract(&path, text) else {
+                all_read = false;
+                continue;
+            };
+            let entity = contract.entity.clone();
+            if let Some(other) = origins.get(&entity) {
+                let message =
+                    format!("entity `{entity}` has two contracts: `{other}` and `{path}`");
+                self.findings.push(
+                    Diagnostic::error("LS-G024", message)
+                        .at(Place::in_text(&path, "", 0, 0))
+                        .help("keep one version of each contract in the folder; older ones belong elsewhere"),
+                );
+                continue;
+            }
+            origins.insert(entity.clone(), path);
+            contracts.insert(entity, Arc::new(contract));
+        }
+        (contracts, all_read)
+    }
+
+    fn contract(&mut self, path: &str, text: std::io::Result<String>) -> Option<Contract> {
+        let text = match text {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("the contract cannot be read: {}", reason(&error));
+                self.findings.push(
+                    Diagnostic::error("LS-G023", message)
+                        .at(Place::in_text(path, "", 0, 0))
+                        .help("mend the file's permissions or encoding"),
+                );
+                return None;
+            }
+        };
+        match self.world.contract(path, &text) {
+            Ok((contract, warnings)) => {
+                self.findings.extend(warnings);
+                Some(contract)
+            }
+            Err(findings) => {
+                self.findings.extend(findings);
+                None
+            }
+        }
+    }
+
+    fn system(&mut self, name: String, text: SystemText) -> System {
+        let path = ["systems", name.as_str()];
+        let mut secrets = Vec::new();
+        let settings = match self.registry.get(&text.connector) {
+            Ok(connector) => self.settings(&name, connector, text.settings, &mut secrets),
+            Err(error) => {
+                let mut finding = Diagnostic::error("LS-G006", error.to_string())
+                    .at(self.places.value(&[path[0], path[1], "connector"]));
+                finding.help = error.help_text().map(str::to_owned);
+                self.findings.push(finding);
+                RawConfig::new()
+            }
+        };
+        System {
+            name,
+            connector: text.connector,
+            settings,
+            map: text.map,
+            secrets,
+        }
+    }
+
+    /// The settings with `${…}` filled in, as far as they fit the connector's schema.
+    fn settings(
+        &mut self,
+        system: &str,
+        connector: &Connector,
+        written: RawConfig,
+        secrets: &mut Vec<Secret<String>>,
+    ) -> RawConfig {
+        let mut data = Json::Object(written.into_iter().collect());
+        let mut path = vec!["systems".to_owned(), system.to_owned()];
+        let mut filled = BTreeSet::new();
+        self.fill_all(&mut data, &mut path, &mut filled, secrets);
+        self.warn_of_plain_secrets(&data, connector, &path, &filled);
+        let fitting = Fit {
+            places: self.places,
+            root: &connector.schema,
+            connector: Some(connector.name),
+            filled: &filled,
+            findings: &mut self.findings,
+        }
+        .fit(&data, &connector.schema, &mut path);
+        match fitting {
+            Some(Json::Object(object)) => object.into_iter().collect(),
+            _ => RawConfig::new(),
+        }
+    }
+
+    fn fill_all(
+        &mut self,
+        data: &mut Json,
+        path: &mut Vec<String>,
+        filled: &mut BTreeSet<Vec<String>>,
+        secrets: &mut Vec<Secret<String>>,
+    ) {
+        match data {
+            Json::String(text) => match fill(text, &self.folder, self.world) {
+                Ok(None) => {}
+                Ok(Some((value, used))) => {
+                    *text = value;
+                    secrets.extend(used);
+                    filled.insert(path.clone());
+                }
+                Err((code, message, help)) => {
+                    let finding = Diagnostic::error(code, message).help(help);
+                    self.findings
+                        .push(finding.at(self.places.value(&parts(path))));
+                    // Nothing more can be said about a value that is not there.
+                    filled.insert(path.clone());
+                    *data = Json::Null;
+                }
+            },
+            Json::Array(items) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    path.push(i.to_string());
+                    self.fill_all(item, path, filled, secrets);
+                    path.pop();
+                }
+            }
+            Json::Object(object) => {
+                for (key, value) in object.iter_mut() {
+                    path.push(key.clone());
+                    self.fill_all(value, path, filled, secrets);
+                    path.pop();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Warns where a setting that the connector calls secret is written out in the file.
+    fn warn_of_plain_secrets(
+        &mut self,
+        data: &Json,
+        connector: &Connector,
+        path: &[String],
+        filled: &BTreeSet<Vec<String>>,
+    ) {
+        let properties = connector.schema.get("properties").and_then(Json::as_object);
+        for (key, schema) in properties.into_iter().flatten() {
+            let mut path = path.to_vec();
+            path.push(key.clone());
+            let written = data.get(key).is_some_and(Json::is_string) && !filled.contains(&path);
+            if written && is_secret(schema, &connector.schema, 0) {
+                let name = key.to_uppercase();
+                let message = format!("the secret `{key}` is written out in the configuration");
+                self.findings.push(
+                    Diagnostic::warning("LS-G027", message)
+                        .at(self.places.key(&parts(&path)))
+                        .help(format!(
+                            "write `{key} = \"${{{name}}}\"` and set the variable, or `${{file:…}}`"
+                        )),
+                );
+            }
+        }
+    }
+}
+
+/// Tells whether a property's schema marks it as secret, directly or by what it refers to.
+fn is_secret(schema: &Json, root: &Json, depth: usize) -> bool {
+    if depth > 8 {
+        return false;
+    }
+    if schema.get("writeOnly") == Some(&Json::Bool(true)) {
+        return true;
+    }
+    let reference = schema
+        .get("$ref")
+        .and_then(Json::as_str)
+        .and_then(|reference| reference.strip_prefix('#'))
+        .and_then(|pointer| root.pointer(pointer));
+    let parts = ["allOf", "anyOf", "oneOf"]
+        .into_iter()
+        .filter_map(|word| schema.get(word).and_then(Json::as_array))
+        .flatten();
+    reference
+        .into_iter()
+        .chain(parts)
+        .any(|part| is_secret(part, root, depth + 1))
+}

@@ -1,0 +1,470 @@
+//! One batch into the target: folded, mapped, applied, and what is refused set aside first.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use base64::Engine as _;
+use lockstep_core::connector::{Batch, DynSink, LaneProgress, Outcome, Receipt};
+use lockstep_core::contract::Violation;
+use lockstep_core::deliver::{Retry, Step, coalesce};
+use lockstep_core::error::{Error, Result};
+use lockstep_core::gate::WritePlan;
+use lockstep_core::log::{Channel, Event, is_later};
+use lockstep_core::{Change, Op, Shape};
+use tokio_util::sync::CancellationToken;
+
+use super::feed::Chunk;
+use super::hand::Hand;
+use super::progress::Progress;
+use super::{Delivery, moved};
+use crate::quarantine::{Entry, Held, Stage, State};
+
+/// Most bytes kept of a message that cannot be read.
+const RAW_MAX: usize = 64 * 1024;
+/// How often a change may wait for another record before it is set aside.
+const WAITS_MAX: u32 = 20;
+
+/// Applies batches to one target.
+pub(super) struct Applier<'d> {
+    pub(super) delivery: &'d Delivery,
+    pub(super) sink: Arc<dyn DynSink>,
+    /// The target's table as the plan knows it, and the plan.
+    pub(super) shape: Arc<Shape>,
+    pub(super) write: Arc<WritePlan>,
+    pub(super) channel: Arc<Channel>,
+    pub(super) progress: Progress,
+    /// Open quarantine entries of this delivery, by key.
+    pub(super) open: HashMap<String, Open>,
+}
+
+/// A record that waits in quarantine.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    /// The entry's id.
+    pub(super) id: String,
+    /// The id of its event, which gives its place in the source.
+    pub(super) event: String,
+}
+
+/// What a batch did.
+#[derive(Debug)]
+pub(super) struct Applied {
+    /// The log's sequence it ended at.
+    pub(super) reached: u64,
+    /// Changes that were applied.
+    pub(super) changes: u64,
+}
+
+impl Applier<'_> {
+    /// Applies a chunk and moves the progress.
+    pub(super) async fn apply(
+        &mut self,
+        chunk: Chunk,
+        stop: &CancellationToken,
+    ) -> Result<Applied> {
+        let Chunk {
+            events,
+            foreign,
+            ends,
+            reached,
+        } = chunk;
+        let changes = events.len() as u64;
+        let mut refused: Vec<Entry> = foreign
+            .iter()
+            .map(|(message, error)| self.foreign_entry(message, &error.to_string()))
+            .collect();
+        let mut hand = Hand::new(&self.delivery.plan.flow);
+        let mut looked = false;
+        for mut event in coalesce(events) {
+            let waits = self.lay_over(&mut event).await?;
+            let mut mapped = self.write.map(&event.change);
+            if mapped.is_err() && !std::mem::replace(&mut looked, true) && self.follow().await? {
+                mapped = self.write.map(&event.change);
+            }
+            match mapped {
+                Err(rejection) => refused.push(self.entry(&event, rejection.violations)),
+                Ok(_) if waits => refused.push(self.entry(&event, vec![follows()])),
+                Ok(change) => hand.push(event, change),
+            }
+        }
+        hand.batch.progress = self.progress.steps(&ends, reached);
+        if hand.events.is_empty() && refused.is_empty() && hand.batch.progress.is_empty() {
+            return Ok(Applied {
+                reached,
+                changes: 0,
+            });
+        }
+        // Before they are applied: from here on each is applied or in quarantine itself, whatever crashes.
+        self.supersede(&hand.events).await?;
+        self.settle(hand, refused, stop).await?;
+        Ok(Applied { reached, changes })
+    }
+
+    /// Looks whether somebody altered the target's table, and compiles the mapping anew if so. Tells whether it did.
+    pub(super) async fn follow(&mut self) -> Result<bool> {
+        let plan = &self.delivery.plan;
+        let shapes = self.sink.discover().await?;
+        let now = shapes
+            .into_iter()
+            .find(|shape| shape.name == self.shape.name);
+        let Some(now) = now.filter(|now| **now != *self.shape) else {
+            return Ok(false);
+        };
+        let write = WritePlan::compile(&plan.mapping, &plan.contract, &now, &plan.values);
+        let write = write.map_err(|problems| {
+            let first = problems
+                .first()
+                .map_or("", |problem| problem.message.as_str());
+            Error::config(format!(
+                "the mapping does not fit the target's table any more: {first}"
+            ))
+            .with("table", &now.name)
+            .help("change the mapping or the table; nothing is lost meanwhile")
+        })?;
+        tracing::info!(table = now.name, "the target's table has another shape now");
+        self.sink.prepare(&[write.target()]).await?;
+        self.write = Arc::new(write);
+        self.shape = now;
+        Ok(true)
+    }
+
+    /// Lays a patch of a record that waits in quarantine over what waits, so that the newest entry holds the whole record. Tells whether it did.
+    async fn lay_over(&self, event: &mut Event) -> Result<bool> {
+        let patch = event.change.op == Op::Updated && !event.change.row.is_whole();
+        if !patch || self.open.is_empty() {
+            return Ok(false);
+        }
+        let key = event
+            .key
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let Some(open) = self
+            .open
+            .get(&key)
+            .filter(|open| is_later(&event.id, &open.event))
+        else {
+            return Ok(false);
+        };
+        let Some(entry) = self.delivery.quarantine.get(&open.id).await? else {
+            return Ok(false);
+        };
+        if entry.held.shape != *event.change.shape || entry.held.cut {
+            return Ok(true);
+        }
+        let patch = std::mem::replace(&mut event.change.row, entry.held.row);
+        for (below, above) in event.change.row.0.iter_mut().zip(patch.0) {
+            if !above.is_unchanged() {
+                *below = above;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Closes entries that changes of this batch make meaningless.
+    async fn supersede(&mut self, events: &[Event]) -> Result<()> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        for event in events {
+            let keys = [&event.key, &event.replaces].into_iter().flatten();
+            let mut keys: Vec<String> = keys.map(ToString::to_string).collect();
+            if event.change.op == Op::Truncated {
+                keys = self.open.keys().cloned().collect();
+            }
+            for key in keys {
+                let Some(open) = self.open.get(&key) else {
+                    continue;
+                };
+                if !is_later(&event.id, &open.event) {
+                    continue;
+                }
+                let id = open.id.clone();
+                self.delivery
+                    .quarantine
+                    .close(&id, State::Superseded)
+                    .await?;
+                self.open.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an entry still stands for its record.
+    pub(super) fn holds(&self, entry: &Entry) -> bool {
+        self.open
+            .get(&entry.key)
+            .is_some_and(|open| open.id == entry.id)
+    }
+
+    /// Applies until the target has taken everything that it will take; the rest is in quarantine before the progress moves.
+    async fn settle(
+        &mut self,
+        mut hand: Hand,
+        refused: Vec<Entry>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        self.set_aside(refused).await?;
+        let mut retry = Retry::default();
+        let mut waits = 0;
+        let mut refused_last = usize::MAX;
+        loop {
+            let Some(receipt) = self.attempt(&hand.batch, &mut retry, stop).await? else {
+                continue;
+            };
+            let outcomes: Vec<(usize, Outcome)> = match receipt {
+                Receipt::Committed(outcomes) => {
+                    let open = outcomes.into_iter().enumerate().filter(|(_, outcome)| {
+                        !matches!(outcome, Outcome::Applied { .. } | Outcome::Stale)
+                    });
+                    let open: Vec<_> = open.collect();
+                    if open.is_empty() {
+                        let steps = &hand.batch.progress;
+                        return self.progress.moved(&self.delivery.log, steps).await;
+                    }
+                    // The others are durable: only these are tried again.
+                    hand.keep(|index| open.binary_search_by_key(&index, |(at, _)| *at).is_ok());
+                    let outcomes = open.into_iter().map(|(_, outcome)| outcome);
+                    outcomes.enumerate().collect()
+                }
+                Receipt::RolledBack(refused) if refused.is_empty() => {
+                    return Err(Error::unexpected(
+                        "the target rolled a batch back but refused nothing",
+                    ));
+                }
+                Receipt::RolledBack(refused) => {
+                    // What is refused may only stand before what makes room for it, as across lanes it can.
+                    if refused.len() < refused_last && hand.may_move() {
+                        refused_last = refused.len();
+                        hand.move_back(&refused);
+                        continue;
+                    }
+                    refused
+                }
+            };
+            waits += 1;
+            self.refuse(&mut hand, outcomes, waits).await?;
+        }
+    }
+
+    /// One attempt; `None` after a wait when it should be tried again.
+    async fn attempt(
+        &self,
+        batch: &Batch,
+        retry: &mut Retry,
+        stop: &CancellationToken,
+    ) -> Result<Option<Receipt>> {
+        let started = Instant::now();
+        let deadline = self.sink.limits().deadline;
+        let outcome = match tokio::time::timeout(deadline, self.sink.apply(batch)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::transient("the target did not answer in time")
+                .with("after_ms", deadline.as_millis())),
+        };
+        let error = match outcome {
+            Ok(receipt) => return Ok(Some(receipt)),
+            Err(error) => error,
+        };
+        let plan = &self.delivery.plan;
+        match retry.failed(&error, started.elapsed().as_nanos() as u64) {
+            Step::Again(wait) if retry.failures() < 5 => {
+                tracing::warn!(
+                    flow = plan.flow,
+                    to = plan.to,
+                    error = error.chain(),
+                    ?wait,
+                    "the target failed, trying again"
+                );
+                self.delivery
+                    .board
+                    .flow_failed(&plan.flow, &plan.to, &error, false);
+                tokio::select! {
+                    () = stop.cancelled() => Err(Error::stopped()),
+                    () = tokio::time::sleep(wait) => Ok(None),
+                }
+            }
+            Step::Restart => {
+                let lane = batch.progress.first().map_or("", |step| step.lane.as_str());
+                Err(moved(lane).because(error))
+            }
+            // A new life of the connection may know better, and shows the trouble meanwhile.
+            Step::Again(_) | Step::Hold(_) => Err(error),
+        }
+    }
+
+    /// Sets refused changes aside and leaves those that may still pass.
+    async fn refuse(
+        &mut self,
+        hand: &mut Hand,
+        outcomes: Vec<(usize, Outcome)>,
+        waits: u32,
+    ) -> Result<()> {
+        let mut entries = Vec::new();
+        let mut gone = vec![false; hand.events.len()];
+        for (index, outcome) in outcomes {
+            let Some(event) = hand.events.get(index) else {
+                return Err(Error::unexpected(
+                    "the target refused a change that was not in the batch",
+                ));
+            };
+            let (rule, reason) = match outcome {
+                Outcome::Applied { .. } | Outcome::Stale => continue,
+                Outcome::Waiting { .. } if waits < WAITS_MAX => continue,
+                Outcome::Waiting { on } => {
+                    ("reference", format!("waits for {on}, which did not come"))
+                }
+                Outcome::Conflict { reason } => ("conflict", reason),
+                Outcome::Rejected { reason } => ("target", reason),
+                other => ("target", format!("{other:?}")),
+            };
+            entries.push(self.entry(event, vec![violation(rule, &reason)]));
+            gone[index] = true;
+        }
+        if entries.is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        self.set_aside(entries).await?;
+        hand.keep(|index| !gone[index]);
+        Ok(())
+    }
+
+    async fn set_aside(&mut self, entries: Vec<Entry>) -> Result<()> {
+        self.delivery.quarantine.put(&entries).await?;
+        for entry in entries {
+            let newest = Open {
+                id: entry.id,
+                event: entry.held.event,
+            };
+            if self
+                .open
+                .get(&entry.key)
+                .is_some_and(|open| !is_later(&newest.event, &open.event))
+            {
+                continue;
+            }
+            let older = self.open.insert(entry.key, newest);
+            if let Some(older) = older {
+                self.delivery
+                    .quarantine
+                    .close(&older.id, State::Superseded)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a quarantined change again; the progress stays where it is.
+    pub(super) async fn again(&mut self, entry: &Entry) -> Result<Result<(), Vec<Violation>>> {
+        // The old row of a key change went with its own tombstone; another record may have that key by now.
+        let change = Change {
+            before: None,
+            ..entry.change()
+        };
+        self.follow().await?;
+        let change = match self.write.map(&change) {
+            Ok(change) => change,
+            Err(rejection) => return Ok(Err(rejection.violations)),
+        };
+        let batch = Batch {
+            flow: self.delivery.plan.flow.clone(),
+            changes: vec![change],
+            progress: Vec::<LaneProgress>::new(),
+        };
+        let refused = match self.sink.apply(&batch).await? {
+            Receipt::Committed(outcomes) => outcomes
+                .into_iter()
+                .find(|outcome| !matches!(outcome, Outcome::Applied { .. } | Outcome::Stale)),
+            Receipt::RolledBack(refused) => refused.into_iter().next().map(|(_, outcome)| outcome),
+        };
+        match refused {
+            None => {
+                self.open.remove(&entry.key);
+                Ok(Ok(()))
+            }
+            Some(Outcome::Rejected { reason } | Outcome::Conflict { reason }) => {
+                Ok(Err(vec![violation("target", &reason)]))
+            }
+            Some(other) => Ok(Err(vec![violation("target", &format!("{other:?}"))])),
+        }
+    }
+
+    fn entry(&self, event: &Event, violations: Vec<Violation>) -> Entry {
+        let plan = &self.delivery.plan;
+        let key = event
+            .key
+            .as_ref()
+            .map_or_else(|| "*".to_owned(), ToString::to_string);
+        Entry {
+            id: format!(
+                "deliver.{}.{}.{}",
+                plan.flow,
+                plan.to,
+                event.id.replace('/', ".")
+            ),
+            stage: Stage::Deliver,
+            system: plan.to.clone(),
+            flow: Some(plan.flow.clone()),
+            entity: self.channel.contract.entity.clone(),
+            key,
+            at: jiff::Timestamp::now(),
+            position: event.id.to_string(),
+            contract: self.channel.contract.version.to_string(),
+            violations,
+            held: Held::of(&event.change, &event.id),
+            state: State::Open,
+            former: None,
+            closed_at: None,
+        }
+    }
+
+    /// The entry of a message that nobody of ours wrote.
+    fn foreign_entry(&self, message: &crate::log::Stored, reason: &str) -> Entry {
+        let plan = &self.delivery.plan;
+        let shape = &self.channel.shape;
+        let beginning = &message.payload[..message.payload.len().min(RAW_MAX)];
+        let held = Held {
+            op: Op::Updated,
+            shape: (**shape).clone(),
+            row: lockstep_core::Row::default(),
+            before: None,
+            mark: lockstep_core::position::Mark::default(),
+            committed_at: message.at,
+            event: String::new(),
+            raw: Some(base64::engine::general_purpose::STANDARD.encode(beginning)),
+            cut: beginning.len() < message.payload.len(),
+        };
+        Entry {
+            id: format!("deliver.{}.{}.seq-{}", plan.flow, plan.to, message.seq),
+            stage: Stage::Deliver,
+            system: plan.to.clone(),
+            flow: Some(plan.flow.clone()),
+            entity: self.channel.contract.entity.clone(),
+            key: format!("{}#{}", message.subject, message.seq),
+            at: jiff::Timestamp::now(),
+            position: format!("{}#{}", message.subject, message.seq),
+            contract: self.channel.contract.version.to_string(),
+            violations: vec![violation("message", reason)],
+            held,
+            state: State::Open,
+            former: None,
+            closed_at: None,
+        }
+    }
+}
+
+/// Why a change of a record that waits in quarantine waits with it.
+fn follows() -> Violation {
+    violation(
+        "order",
+        "follows a change of the same record that is in quarantine",
+    )
+}
+
+fn violation(rule: &str, message: &str) -> Violation {
+    Violation {
+        field: None,
+        rule: rule.to_owned(),
+        message: message.to_owned(),
+    }
+}

@@ -1,0 +1,96 @@
+//! What a run is made of: the configuration compiled against the real systems.
+//!
+//! [`preflight`](crate::config::preflight()) makes it; the steps only carry it out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lockstep_core::Shape;
+use lockstep_core::contract::Contract;
+use lockstep_core::gate::{Mapping, ReadPlan, ValueMaps, WritePlan};
+
+use crate::config::Config;
+use crate::config::preflight::Preflight;
+
+/// One entity that is captured from one system.
+#[derive(Clone, Debug)]
+pub struct Captured {
+    /// The contract.
+    pub contract: Arc<Contract>,
+    /// The mapping, for when the table's shape changes.
+    pub mapping: Mapping,
+    /// The value maps, likewise.
+    pub values: Arc<ValueMaps>,
+    /// The shape that `read` was compiled for.
+    pub shape: Arc<Shape>,
+    /// From rows to records.
+    pub read: Arc<ReadPlan>,
+}
+
+/// One flow into one target.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// The flow's name.
+    pub flow: String,
+    /// The contract.
+    pub contract: Arc<Contract>,
+    /// The system the entity comes from.
+    pub from: String,
+    /// The target.
+    pub to: String,
+    /// The mapping, for when the table's shape changes.
+    pub mapping: Mapping,
+    /// The value maps, likewise.
+    pub values: Arc<ValueMaps>,
+    /// The shape that `write` was compiled for.
+    pub shape: Arc<Shape>,
+    /// From records to rows.
+    pub write: Arc<WritePlan>,
+}
+
+/// Everything that runs.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// By source system, the entities captured from it.
+    pub captures: BTreeMap<String, Vec<Captured>>,
+    /// The flows, one per target.
+    pub deliveries: Vec<Delivered>,
+}
+
+impl Plan {
+    /// What a configuration amounts to, compiled: each entity is captured once, however many flows carry it.
+    #[must_use]
+    pub fn of(config: &Config, preflight: &Preflight) -> Plan {
+        let values = Arc::new(config.values.clone());
+        let mut plan = Plan::default();
+        for flow in &preflight.flows {
+            let captured = plan.captures.entry(flow.from.clone()).or_default();
+            let known = captured
+                .iter()
+                .any(|known| known.contract.entity == flow.entity);
+            if let Some(mapping) = config.mapping(&flow.from, &flow.entity).filter(|_| !known) {
+                captured.push(Captured {
+                    contract: Arc::clone(&flow.contract),
+                    mapping: mapping.clone(),
+                    values: Arc::clone(&values),
+                    shape: Arc::clone(&flow.source),
+                    read: Arc::clone(&flow.read),
+                });
+            }
+            let targets = flow.targets.iter().filter_map(|target| {
+                Some(Delivered {
+                    flow: flow.name.clone(),
+                    contract: Arc::clone(&flow.contract),
+                    from: flow.from.clone(),
+                    to: target.system.clone(),
+                    mapping: config.mapping(&target.system, &flow.entity)?.clone(),
+                    values: Arc::clone(&values),
+                    shape: Arc::clone(&target.table),
+                    write: Arc::clone(&target.write),
+                })
+            });
+            plan.deliveries.extend(targets);
+        }
+        plan
+    }
+}

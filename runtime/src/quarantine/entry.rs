@@ -1,0 +1,406 @@
+//! One quarantined change.
+
+use jiff::Timestamp;
+use lockstep_core::contract::Violation;
+use lockstep_core::{Cell, Change, Key, Op, Row, Shape, Value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of a stored entry; well below what a message may hold.
+const STORED_MAX: usize = 512 * 1024;
+/// Most bytes of one value in an entry that had to be cut.
+const CELL_MAX: usize = 1024;
+/// Most violations of an entry that had to be cut.
+const VIOLATIONS_MAX: usize = 20;
+/// Most characters of the reasons in a header.
+const REASON_HEADER_MAX: usize = 500;
+
+/// A change in quarantine: what it was, where it stopped, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Deterministic: stage, place and change.
+    pub id: String,
+    /// Where it stopped.
+    pub stage: Stage,
+    /// The system at which it stopped: the source for the gate, the target for delivery.
+    pub system: String,
+    /// The flow, for delivery.
+    pub flow: Option<String>,
+    /// The entity.
+    pub entity: String,
+    /// The key as far as it is known: the contract's, or the row's own in its system.
+    pub key: String,
+    /// When it was quarantined.
+    pub at: Timestamp,
+    /// The source position of the change.
+    pub position: String,
+    /// The contract's version.
+    pub contract: String,
+    /// Why.
+    pub violations: Vec<Violation>,
+    /// The change itself.
+    pub held: Held,
+    /// The contract's key under which targets still hold the record, where the change would have given it another: the key, and its lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Former>,
+    /// What became of it.
+    pub state: State,
+    /// When it was closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<Timestamp>,
+}
+
+/// Where a change stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// It breaks its contract or cannot be mapped to it.
+    Gate,
+    /// A target refuses it.
+    Deliver,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It waits for somebody.
+    Open,
+    /// A later change of the same record made it meaningless.
+    Superseded,
+    /// It was sent again and passed.
+    Retried,
+    /// Somebody decided to do without it.
+    Dropped,
+}
+
+/// A change kept with its types, exactly.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// What happened.
+    pub op: Op,
+    /// Names and types of the row's columns.
+    pub shape: Shape,
+    /// The row after the change.
+    pub row: Row,
+    /// The row before it, as far as known.
+    pub before: Option<Row>,
+    /// The change's place in its source.
+    pub mark: lockstep_core::position::Mark,
+    /// When the source committed it.
+    pub committed_at: Timestamp,
+    /// The deterministic id of the change's event.
+    pub event: String,
+    /// A message that could not even be read, as it stood in the log: its beginning, as base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<String>,
+    /// Whether values were left out because the record is too large to be kept here; it cannot be sent again then, but its source still has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
+}
+
+/// A key that a record had, and the lane of that key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Former {
+    /// The key's values.
+    pub key: Vec<Value>,
+    /// Its lane.
+    pub lane: u32,
+}
+
+/// An entry as lists show it: without values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Summary {
+    /// The entry's id.
+    pub id: String,
+    /// Where it stopped.
+    pub stage: Stage,
+    /// The system at which it stopped.
+    pub system: String,
+    /// The flow, for delivery.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub flow: Option<String>,
+    /// The entity.
+    pub entity: String,
+    /// The record's key.
+    pub key: String,
+    /// What the change was.
+    pub op: String,
+    /// When it was quarantined.
+    pub at: String,
+    /// What became of it.
+    pub state: State,
+    /// Why it was quarantined: field, rule and message of each broken rule.
+    pub reasons: Vec<Reason>,
+}
+
+/// One reason, as output shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    /// The field, or none for a rule over several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub field: Option<String>,
+    /// The broken rule.
+    pub rule: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Entry {
+    /// The reasons on one line.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let reasons: Vec<&str> = self.violations.iter().map(|v| v.message.as_str()).collect();
+        reasons.join("; ")
+    }
+
+    /// The reasons as a header can hold them: one line, without control characters, not long.
+    #[must_use]
+    pub fn reason_header(&self) -> String {
+        let reason = self.reason();
+        let plain = reason
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter });
+        plain.take(REASON_HEADER_MAX).collect()
+    }
+
+    /// The entry as it is stored: whole, or without what makes it too large.
+    ///
+    /// # Errors
+    /// Nothing that an entry can hold.
+    pub(super) fn to_stored(&self) -> serde_json::Result<Vec<u8>> {
+        let body = serde_json::to_vec(self)?;
+        if body.len() <= STORED_MAX {
+            return Ok(body);
+        }
+        let mut cut = self.clone();
+        cut.held.cut = true;
+        cut.held.before = None;
+        cut.violations.truncate(VIOLATIONS_MAX);
+        for violation in &mut cut.violations {
+            violation.message = violation.message.chars().take(REASON_HEADER_MAX).collect();
+        }
+        let shape = &cut.held.shape;
+        for (position, cell) in cut.held.row.0.iter_mut().enumerate() {
+            let bytes = match cell.value() {
+                Some(Value::Text(text)) => text.len(),
+                Some(Value::Bytes(raw)) => raw.len(),
+                Some(Value::Json(text)) => text.len(),
+                Some(Value::Decimal(number)) => number.as_str().len(),
+                _ => 0,
+            };
+            if bytes > CELL_MAX && !shape.key.contains(&position) {
+                *cell = Cell::Unchanged;
+            }
+        }
+        let body = serde_json::to_vec(&cut)?;
+        if body.len() <= STORED_MAX {
+            return Ok(body);
+        }
+        // Very many columns, or an enormous key: nothing of the record itself is kept.
+        cut.held.row = Row::default();
+        cut.held.shape = Shape {
+            name: cut.held.shape.name.clone(),
+            columns: Vec::new(),
+            key: Vec::new(),
+        };
+        cut.key = cut.key.chars().take(REASON_HEADER_MAX).collect();
+        serde_json::to_vec(&cut)
+    }
+
+    /// The entry without values.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            id: self.id.clone(),
+            stage: self.stage,
+            system: self.system.clone(),
+            flow: self.flow.clone(),
+            entity: self.entity.clone(),
+            key: self.key.clone(),
+            op: self.held.op.name().to_owned(),
+            at: self.at.to_string(),
+            state: self.state,
+            reasons: self.violations.iter().map(Reason::from).collect(),
+        }
+    }
+
+    /// The row's own key in the shape it was held in.
+    #[must_use]
+    pub fn row_key(&self) -> String {
+        row_key(&self.held.shape, &self.held.row)
+    }
+
+    /// The change again, ready for the step it stopped at.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        Change {
+            shape: std::sync::Arc::new(self.held.shape.clone()),
+            op: self.held.op,
+            row: self.held.row.clone(),
+            before: self.held.before.clone(),
+            mark: self.held.mark,
+            committed_at: self.held.committed_at,
+            origin: None,
+        }
+    }
+}
+
+/// What became of a request about an entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// There is no such entry.
+    Missing,
+    /// The entry was closed before.
+    Closed {
+        /// As what.
+        state: State,
+    },
+    /// The change still does not pass.
+    Rejected {
+        /// Why.
+        reasons: Vec<Reason>,
+    },
+    /// It could not be tried.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Answer {
+    /// The answer to a change that still does not pass.
+    #[must_use]
+    pub fn rejected(violations: &[Violation]) -> Answer {
+        Answer::Rejected {
+            reasons: violations.iter().map(Reason::from).collect(),
+        }
+    }
+
+    /// The answer as a message.
+    #[must_use]
+    pub fn to_bytes(&self) -> bytes::Bytes {
+        // The type has only texts and a plain enum, which always serialise.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+impl From<&Violation> for Reason {
+    fn from(violation: &Violation) -> Self {
+        Reason {
+            field: violation.field.clone(),
+            rule: violation.rule.clone(),
+            message: violation.message.clone(),
+        }
+    }
+}
+
+impl Held {
+    /// Keeps a change.
+    #[must_use]
+    pub fn of(change: &Change, event: &str) -> Held {
+        Held {
+            op: change.op,
+            shape: (*change.shape).clone(),
+            row: change.row.clone(),
+            before: change.before.clone(),
+            mark: change.mark,
+            committed_at: change.committed_at,
+            event: event.to_owned(),
+            raw: None,
+            cut: false,
+        }
+    }
+}
+
+/// The row's own key as text, by its shape: what people look for when the contract's key cannot be made.
+#[must_use]
+pub fn row_key(shape: &Shape, row: &Row) -> String {
+    let values: Vec<Option<&Value>> = shape
+        .key
+        .iter()
+        .map(|position| row.value(*position))
+        .collect();
+    match Key::encode(values.iter().copied()) {
+        Ok(key) => key.to_string(),
+        Err(_) => values
+            .iter()
+            .map(|value| value.map_or_else(|| "?".to_owned(), ToString::to_string))
+            .collect::<Vec<_>>()
+            .join("|"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockstep_core::position::Mark;
+    use lockstep_core::{Column, Type};
+
+    use super::*;
+
+    fn entry(text: &str) -> Entry {
+        let columns = ["id", "note"].map(|name| Column::new(name, Type::Text, false));
+        let change = Change {
+            shape: std::sync::Arc::new(Shape {
+                name: "t".into(),
+                columns: columns.into(),
+                key: vec![0],
+            }),
+            op: Op::Updated,
+            row: Row::of([Value::text("k"), Value::text(text)]),
+            before: Some(Row::of([Value::text("k"), Value::text(text)])),
+            mark: Mark::default(),
+            committed_at: Timestamp::UNIX_EPOCH,
+            origin: None,
+        };
+        Entry {
+            id: "gate.crm.thing.i.1".into(),
+            stage: Stage::Gate,
+            system: "crm".into(),
+            flow: None,
+            entity: "thing".into(),
+            key: "k".into(),
+            at: Timestamp::UNIX_EPOCH,
+            position: "i/1".into(),
+            contract: "1.0.0".into(),
+            violations: vec![Violation {
+                field: None,
+                rule: "r".into(),
+                message: format!("holds\n\t{text}"),
+            }],
+            held: Held::of(&change, "i/1"),
+            former: None,
+            state: State::Open,
+            closed_at: None,
+        }
+    }
+
+    #[test]
+    fn a_small_entry_is_kept_whole() {
+        let small = entry("x");
+        let back: Entry = serde_json::from_slice(&small.to_stored().unwrap()).unwrap();
+        assert_eq!(back, small);
+    }
+
+    #[test]
+    fn an_entry_of_any_size_can_be_stored_and_keeps_its_key() {
+        for size in [400_000, 2_000_000] {
+            let large = entry(&"\u{1}".repeat(size));
+            let stored = large.to_stored().unwrap();
+            assert!(stored.len() <= STORED_MAX);
+            let back: Entry = serde_json::from_slice(&stored).unwrap();
+            assert!(back.held.cut);
+            assert_eq!(back.row_key(), "k");
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_reason_holds_no_control_character() {
+        let header = entry(&"\r\n".repeat(2000)).reason_header();
+        assert!(!header.chars().any(char::is_control));
+        assert!(header.chars().count() <= REASON_HEADER_MAX);
+    }
+}

@@ -1,0 +1,251 @@
+//! Where a change goes that breaks its contract or that a target refuses, until somebody retries or drops it.
+//!
+//! An entry is durable, in the log's quarantine stream and in a key-value bucket that keeps its state, before the position or progress that covers its change moves on.
+//! Its id is a pure function of the change, so a replay finds the entry instead of making a second one.
+//! This module knows neither gate nor targets: it stores, lists and closes entries.
+
+mod entry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockstep_core::error::{Error, Result};
+use lockstep_core::log::subject;
+
+use crate::log::{Bucket, Log, LogError, Message, PublishError, StreamConfig};
+
+pub use entry::{Answer, Entry, Former, Held, Reason, Stage, State, Summary, row_key};
+
+/// The stream of quarantined changes.
+pub const STREAM: &str = "LS_DLQ";
+/// The bucket of their states.
+const BUCKET: &str = "LS_QUARANTINE";
+/// How long quarantined changes stay in the stream; their states stay until closed and then as long.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Most entries stored together.
+const PUT_MAX: usize = 256;
+
+/// The quarantine of one log.
+pub struct Quarantine {
+    log: Arc<dyn Log>,
+    bucket: Box<dyn Bucket>,
+}
+
+impl Quarantine {
+    /// Opens the quarantine of a log.
+    ///
+    /// # Errors
+    /// A log that cannot make the stream or the bucket.
+    pub async fn open(log: Arc<dyn Log>) -> Result<Quarantine> {
+        let config = StreamConfig {
+            name: STREAM.to_owned(),
+            subjects: vec!["ls.dlq.>".to_owned()],
+            max_age: Some(KEPT),
+            max_bytes: None,
+            max_per_subject: None,
+            duplicate_window: Duration::from_secs(120),
+        };
+        log.ensure_stream(&config).await.map_err(failed_log)?;
+        let bucket = log.bucket(BUCKET).await.map_err(failed_log)?;
+        Ok(Quarantine { log, bucket })
+    }
+
+    /// Makes entries durable. An entry that is there already is left as it is.
+    ///
+    /// # Errors
+    /// A log that cannot store them; nothing may go on past them then.
+    pub async fn put(&self, entries: &[Entry]) -> Result<()> {
+        for entries in entries.chunks(PUT_MAX) {
+            self.put_some(entries).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_some(&self, entries: &[Entry]) -> Result<()> {
+        let mut messages = Vec::with_capacity(entries.len());
+        let mut bodies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let body = Bytes::from(entry.to_stored().map_err(unwritable)?);
+            messages.push(Message {
+                subject: subject::quarantine(&entry.system, &entry.entity),
+                headers: vec![("ls-reason".to_owned(), entry.reason_header())],
+                payload: body.clone(),
+                id: Some(entry.id.clone()),
+                ..Message::default()
+            });
+            bodies.push((&entry.id, body));
+        }
+        for outcome in self.log.publish(STREAM, messages).await {
+            outcome.map_err(|error| not_stored(&error))?;
+        }
+        // Together, so that they share a commit of the log.
+        let states = bodies
+            .into_iter()
+            .map(|(id, body)| self.bucket.update(id, body, 0));
+        for outcome in futures_util::future::join_all(states).await {
+            match outcome {
+                Ok(_) | Err(LogError::WrongRevision { .. }) => {}
+                Err(error) => return Err(failed_log(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of an id.
+    ///
+    /// # Errors
+    /// A log that cannot be read, or an entry that another version wrote.
+    pub async fn get(&self, id: &str) -> Result<Option<Entry>> {
+        let Some(found) = self.bucket.get(id).await.map_err(failed_log)? else {
+            return Ok(None);
+        };
+        parse(&found.value).map(Some)
+    }
+
+    /// Entries by id; `open_only` leaves out those that are closed.
+    ///
+    /// # Errors
+    /// A log that cannot be read, or an entry that another version wrote.
+    pub async fn list(&self, open_only: bool) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for found in self.bucket.list("").await.map_err(failed_log)? {
+            let entry = parse(&found.value)?;
+            if !open_only || entry.state == State::Open {
+                entries.push(entry);
+            }
+        }
+        entries.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        Ok(entries)
+    }
+
+    /// Closes an open entry: retried, dropped or superseded. Tells whether it was open.
+    ///
+    /// A dropped entry is superseded as well: its record is good again.
+    ///
+    /// # Errors
+    /// A log that cannot be written.
+    pub async fn close(&self, id: &str, state: State) -> Result<bool> {
+        self.change(id, |entry| {
+            let closes = entry.state == State::Open
+                || (entry.state == State::Dropped && state == State::Superseded);
+            if closes {
+                entry.state = state;
+                entry.closed_at = Some(jiff::Timestamp::now());
+            }
+            closes
+        })
+        .await
+    }
+
+    /// Forgets under which key targets hold an entry's record, because another record has that key now.
+    ///
+    /// # Errors
+    /// A log that cannot be written.
+    pub async fn forget_former(&self, id: &str) -> Result<bool> {
+        self.change(id, |entry| entry.former.take().is_some()).await
+    }
+
+    /// Removes entries that have been closed for long.
+    ///
+    /// # Errors
+    /// A log that cannot be read or written.
+    pub async fn expire(&self, now: jiff::Timestamp) -> Result<usize> {
+        let kept = jiff::SignedDuration::try_from(KEPT).unwrap_or(jiff::SignedDuration::MAX);
+        let mut removed = 0;
+        for entry in self.list(false).await? {
+            let long = entry
+                .closed_at
+                .is_some_and(|at| now.duration_since(at) > kept);
+            // A dropped entry still tells verification why its record differs.
+            if long && matches!(entry.state, State::Superseded | State::Retried) {
+                self.bucket.delete(&entry.id).await.map_err(failed_log)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Changes an entry by compare-and-set; `how` tells whether there is anything to change.
+    async fn change(&self, id: &str, how: impl Fn(&mut Entry) -> bool) -> Result<bool> {
+        loop {
+            let Some(found) = self.bucket.get(id).await.map_err(failed_log)? else {
+                return Ok(false);
+            };
+            let mut entry = parse(&found.value)?;
+            if !how(&mut entry) {
+                return Ok(false);
+            }
+            let body = entry.to_stored().map_err(unwritable)?;
+            match self.bucket.update(id, body.into(), found.revision).await {
+                Ok(_) => return Ok(true),
+                // Somebody else changed it in between: look again.
+                Err(LogError::WrongRevision { .. }) => {}
+                Err(error) => return Err(failed_log(error)),
+            }
+        }
+    }
+}
+
+impl Quarantine {
+    /// Asks whoever runs the step at which an entry stopped to try it again.
+    ///
+    /// # Errors
+    /// A log that cannot be read.
+    pub async fn retry(&self, id: &str, deadline: Duration) -> Result<Answer> {
+        let Some(entry) = self.get(id).await? else {
+            return Ok(Answer::Missing);
+        };
+        let subject = match (entry.stage, &entry.flow) {
+            (Stage::Deliver, Some(flow)) => subject::deliver_control(flow, &entry.system),
+            _ => subject::capture_control(&entry.system),
+        };
+        let asked = self
+            .log
+            .request(&subject, Bytes::copy_from_slice(id.as_bytes()), deadline)
+            .await;
+        let failed = |reason: String| Ok(Answer::Failed { reason });
+        match asked {
+            Ok(body) => serde_json::from_slice(&body)
+                .map_err(|error| Error::unexpected("an answer cannot be read").because(error)),
+            Err(LogError::NoResponders(_)) => failed(format!(
+                "nothing runs for `{}` right now: see `lockstep status`",
+                entry.system
+            )),
+            Err(LogError::Timeout(_)) => {
+                failed("no answer in time; it may still be done".to_owned())
+            }
+            Err(error) => Err(failed_log(error)),
+        }
+    }
+
+    /// Closes an entry for good: its change will never be applied.
+    ///
+    /// # Errors
+    /// A log that cannot be written.
+    pub async fn discard(&self, id: &str) -> Result<Answer> {
+        match self.get(id).await? {
+            None => Ok(Answer::Missing),
+            Some(_) if self.close(id, State::Dropped).await? => Ok(Answer::Done),
+            Some(entry) => Ok(Answer::Closed { state: entry.state }),
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Entry> {
+    serde_json::from_slice(body)
+        .map_err(|error| Error::unexpected("a quarantine entry cannot be read").because(error))
+}
+
+fn unwritable(error: serde_json::Error) -> Error {
+    Error::unexpected("a quarantine entry cannot be written").because(error)
+}
+
+fn failed_log(error: LogError) -> Error {
+    crate::log::to_error(error)
+}
+
+fn not_stored(error: &PublishError) -> Error {
+    crate::log::not_published(error)
+}

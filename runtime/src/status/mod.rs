@@ -1,0 +1,416 @@
+//! What the running process knows of itself: per flow and target whether it is idle, behind, stalled, held or paused.
+//!
+//! The steps tell the [`Board`] what they did; whoever asks gets a [`Status`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use lockstep_core::error::Error;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How long a flow may make no progress before it counts as stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// How long after its last batch a source still counts as busy.
+const QUIET_AFTER: Duration = Duration::from_millis(100);
+/// The window over which rates are averaged.
+const RATE_WINDOW: Duration = Duration::from_secs(5);
+/// Most publishes per entity whose time is remembered, for lag.
+const RECENT_MAX: usize = 4096;
+
+/// The answer of `lockstep status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// One entry per flow and target.
+    pub flows: Vec<FlowStatus>,
+    /// The log.
+    pub log: LogStatus,
+    /// The runtime's version.
+    pub version: String,
+    /// Whether a runtime is running; if not, the rest is what its log says.
+    pub running: bool,
+}
+
+/// One flow into one target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FlowStatus {
+    /// The flow.
+    pub flow: String,
+    /// The entity.
+    pub entity: String,
+    /// Where it comes from.
+    pub from: String,
+    /// Where it goes.
+    pub to: String,
+    /// Its state.
+    pub state: State,
+    /// How long the oldest change that is not applied has been waiting, in milliseconds.
+    pub lag_ms: u64,
+    /// Changes applied a second, over the last seconds.
+    pub rate: f64,
+    /// Changes applied since the start.
+    pub applied: u64,
+    /// Open quarantine entries that keep changes from this target: the source's and its own.
+    pub quarantined: u64,
+    /// Why it is stalled, held or paused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// What a flow is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Everything that is known is applied.
+    Idle,
+    /// There is more to apply, and it is being applied.
+    Behind,
+    /// There is more to apply, and nothing moves.
+    Stalled,
+    /// Something has to be mended first.
+    Held,
+    /// Somebody paused it.
+    Paused,
+}
+
+/// The log, as `status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogStatus {
+    /// Which engine.
+    pub engine: String,
+    /// Where it is.
+    pub location: String,
+    /// Settled messages kept.
+    pub messages: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// The first sequence kept.
+    pub first_seq: u64,
+    /// The last sequence given out.
+    pub last_seq: u64,
+}
+
+/// A message that was published.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Its entity.
+    pub entity: String,
+    /// Its sequence.
+    pub seq: u64,
+    /// The number of its changes.
+    pub events: usize,
+    /// When the oldest of its changes was committed in the source.
+    pub oldest: Timestamp,
+}
+
+/// What the steps tell.
+#[derive(Debug, Default)]
+pub struct Board(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    captures: BTreeMap<String, CaptureBoard>,
+    entities: BTreeMap<String, EntityBoard>,
+    flows: BTreeMap<(String, String), FlowBoard>,
+}
+
+#[derive(Debug, Default)]
+struct CaptureBoard {
+    started: bool,
+    trouble: Option<Trouble>,
+    /// When it last brought changes; none until it has been looked at once.
+    last_batch: Option<Instant>,
+    /// Whether changes are between the source and the log.
+    in_hand: bool,
+    captured: u64,
+}
+
+#[derive(Debug, Default)]
+struct EntityBoard {
+    head: u64,
+    recent: VecDeque<(u64, Timestamp)>,
+}
+
+#[derive(Debug)]
+struct FlowBoard {
+    entity: String,
+    from: String,
+    reached: u64,
+    applied: u64,
+    moved: Instant,
+    window: VecDeque<(Instant, u64)>,
+    trouble: Option<Trouble>,
+}
+
+#[derive(Clone, Debug)]
+struct Trouble {
+    reason: String,
+    held: bool,
+}
+
+impl Trouble {
+    fn new(error: &Error, held: bool) -> Self {
+        let mut reason = error.chain();
+        if let Some(help) = error.help_text() {
+            reason.push_str("; ");
+            reason.push_str(help);
+        }
+        Trouble { reason, held }
+    }
+}
+
+impl Board {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Counters stay meaningful even if a thread died while it held them.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A capture of a system runs.
+    pub fn capture_started(&self, system: &str) {
+        let mut inner = self.inner();
+        let capture = inner.captures.entry(system.to_owned()).or_default();
+        capture.started = true;
+        capture.trouble = None;
+        capture.last_batch = None;
+        capture.in_hand = false;
+    }
+
+    /// A capture failed; `held` if somebody has to mend something.
+    pub fn capture_failed(&self, system: &str, error: &Error, held: bool) {
+        let mut inner = self.inner();
+        let capture = inner.captures.entry(system.to_owned()).or_default();
+        capture.trouble = Some(Trouble::new(error, held));
+    }
+
+    /// A batch came from a source, possibly empty.
+    pub fn captured(&self, system: &str, changes: usize) {
+        let mut inner = self.inner();
+        let capture = inner.captures.entry(system.to_owned()).or_default();
+        if changes > 0 || capture.last_batch.is_none() {
+            capture.last_batch = Some(Instant::now());
+        }
+        capture.captured += changes as u64;
+    }
+
+    /// Whether a source's changes are on their way into the log.
+    pub fn in_hand(&self, system: &str, in_hand: bool) {
+        let mut inner = self.inner();
+        if let Some(capture) = inner.captures.get_mut(system) {
+            capture.in_hand = in_hand;
+        }
+    }
+
+    /// The log ends here for an entity.
+    pub fn head(&self, entity: &str, seq: u64) {
+        let mut inner = self.inner();
+        let board = inner.entities.entry(entity.to_owned()).or_default();
+        board.head = board.head.max(seq);
+    }
+
+    /// Messages were published.
+    pub fn published(&self, heads: &[Head]) {
+        if heads.is_empty() {
+            return;
+        }
+        let mut inner = self.inner();
+        for head in heads {
+            let board = match inner.entities.get_mut(&head.entity) {
+                Some(board) => board,
+                None => inner.entities.entry(head.entity.clone()).or_default(),
+            };
+            board.head = board.head.max(head.seq);
+            if board.recent.len() == RECENT_MAX {
+                board.recent.pop_front();
+            }
+            board.recent.push_back((head.seq, head.oldest));
+        }
+    }
+
+    /// A flow is about to run, or to run again.
+    pub fn flow(&self, flow: &str, to: &str, entity: &str, from: &str) {
+        let mut inner = self.inner();
+        inner
+            .flows
+            .entry((flow.to_owned(), to.to_owned()))
+            .or_insert_with(|| FlowBoard {
+                entity: entity.to_owned(),
+                from: from.to_owned(),
+                reached: 0,
+                applied: 0,
+                moved: Instant::now(),
+                window: VecDeque::new(),
+                trouble: None,
+            });
+    }
+
+    /// A flow got this far, applying this many changes.
+    pub fn reached(&self, flow: &str, to: &str, seq: u64, applied: u64) {
+        let mut inner = self.inner();
+        let Some(board) = inner.flows.get_mut(&(flow.to_owned(), to.to_owned())) else {
+            return;
+        };
+        let now = Instant::now();
+        board.reached = board.reached.max(seq);
+        board.applied += applied;
+        board.moved = now;
+        board.trouble = None;
+        board.window.push_back((now, applied));
+        while board
+            .window
+            .front()
+            .is_some_and(|(at, _)| now - *at > RATE_WINDOW)
+        {
+            board.window.pop_front();
+        }
+    }
+
+    /// A flow failed; `held` if somebody has to mend something.
+    pub fn flow_failed(&self, flow: &str, to: &str, error: &Error, held: bool) {
+        let mut inner = self.inner();
+        if let Some(board) = inner.flows.get_mut(&(flow.to_owned(), to.to_owned())) {
+            board.trouble = Some(Trouble::new(error, held));
+        }
+    }
+
+    /// The state of every flow. `quarantined` gives the open entries of an entity's source and of a flow's target.
+    pub fn flows(
+        &self,
+        now: Timestamp,
+        quarantined: impl Fn(&str, &str, &str) -> u64,
+    ) -> Vec<FlowStatus> {
+        let inner = self.inner();
+        inner
+            .flows
+            .iter()
+            .map(|((flow, to), board)| {
+                let (state, reason) = inner.state(board);
+                FlowStatus {
+                    flow: flow.clone(),
+                    entity: board.entity.clone(),
+                    from: board.from.clone(),
+                    to: to.clone(),
+                    state,
+                    lag_ms: inner.lag_ms(board, now),
+                    rate: board.rate(),
+                    applied: board.applied,
+                    quarantined: quarantined(&board.entity, flow, to),
+                    reason,
+                }
+            })
+            .collect()
+    }
+}
+
+impl Inner {
+    fn state(&self, flow: &FlowBoard) -> (State, Option<String>) {
+        let capture = self.captures.get(&flow.from);
+        let trouble = flow
+            .trouble
+            .as_ref()
+            .or(capture.and_then(|capture| capture.trouble.as_ref()));
+        if let Some(trouble) = trouble {
+            let state = if trouble.held {
+                State::Held
+            } else {
+                State::Stalled
+            };
+            return (state, Some(trouble.reason.clone()));
+        }
+        let quiet = capture.is_some_and(|capture| {
+            capture.started
+                && !capture.in_hand
+                && capture
+                    .last_batch
+                    .is_some_and(|at| at.elapsed() > QUIET_AFTER)
+        });
+        let head = self
+            .entities
+            .get(&flow.entity)
+            .map_or(0, |entity| entity.head);
+        if flow.reached >= head && quiet {
+            return (State::Idle, None);
+        }
+        if flow.reached < head && flow.moved.elapsed() > STALLED_AFTER {
+            let reason = format!(
+                "nothing was applied for {} s",
+                flow.moved.elapsed().as_secs()
+            );
+            return (State::Stalled, Some(reason));
+        }
+        (State::Behind, None)
+    }
+
+    fn lag_ms(&self, flow: &FlowBoard, now: Timestamp) -> u64 {
+        let Some(entity) = self.entities.get(&flow.entity) else {
+            return 0;
+        };
+        let waiting = entity.recent.iter().find(|(seq, _)| *seq > flow.reached);
+        let Some((_, since)) = waiting else { return 0 };
+        u64::try_from(now.as_millisecond() - since.as_millisecond()).unwrap_or(0)
+    }
+}
+
+impl FlowBoard {
+    fn rate(&self) -> f64 {
+        let recent = self
+            .window
+            .iter()
+            .filter(|(at, _)| at.elapsed() <= RATE_WINDOW);
+        let changes: u64 = recent.map(|(_, applied)| applied).sum();
+        changes as f64 / RATE_WINDOW.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board() -> Board {
+        let board = Board::default();
+        board.flow("f", "erp", "customer", "crm");
+        board
+    }
+
+    fn state(board: &Board) -> State {
+        board.flows(Timestamp::now(), |_, _, _| 0)[0].state
+    }
+
+    #[test]
+    fn a_flow_is_behind_until_it_has_reached_the_head_of_a_quiet_source() {
+        let board = board();
+        board.capture_started("crm");
+        assert_eq!(
+            state(&board),
+            State::Behind,
+            "a source that has not been looked at may have much to say"
+        );
+        board.captured("crm", 0);
+        board.published(&[Head {
+            entity: "customer".into(),
+            seq: 5,
+            events: 1,
+            oldest: Timestamp::now(),
+        }]);
+        assert_eq!(state(&board), State::Behind);
+        board.reached("f", "erp", 5, 1);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while state(&board) != State::Idle {
+            assert!(Instant::now() < deadline, "never idle");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn trouble_shows_with_its_cure_and_goes_with_the_next_success() {
+        let board = board();
+        board.capture_started("crm");
+        board.flow_failed("f", "erp", &Error::config("no table").help("make it"), true);
+        let shown = board.flows(Timestamp::now(), |_, _, _| 2).remove(0);
+        assert_eq!((shown.state, shown.quarantined), (State::Held, 2));
+        assert_eq!(shown.reason.unwrap(), "no table; make it");
+        board.reached("f", "erp", 1, 1);
+        assert_ne!(state(&board), State::Held);
+    }
+}
