@@ -1,0 +1,34 @@
+//! Four small business systems with real order data: the stage of the demo, the kill tests and the pipeline benchmark.
+//!
+//! A [`stage::Stage`] is a folder with four SQLite systems of different shapes, filled from real data ([`superstore`], [`world`], [`systems`]), and a runtime that can be started, killed and judged.
+//! An [`editor`] works in the systems with plain SQL and keeps a [`journal`]; from both the [`oracle`] knows what every system should hold and which writes should have led there ([`story`]).
+//! Nothing here depends on any other crate of Lockstep: the oracle's translation between the systems ([`shape`]) is its own, so that it can catch Lockstep's.
+
+pub mod decimal;
+pub mod random;
+pub mod record;
+
+pub mod superstore;
+pub mod world;
+
+pub mod shape;
+mod tables;
+
+pub mod systems;
+
+pub mod journal;
+
+pub mod editor;
+pub mod story;
+
+pub mod oracle;
+
+pub mod quarantine;
+pub mod report;
+pub mod runtime;
+pub mod setup;
+pub mod stage;
+
+pub use report::Report;
+pub use setup::Setup;
+pub use stage::Stage;
