@@ -1,0 +1,35 @@
+//! `cargo xtask bench`: builds the runtime and the benchmarks and becomes one of them.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::cargo::{Built, STAGE, become_program};
+
+/// Every benchmark there is.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Name {
+    /// The way of a change from commit to commit
+    Pipeline,
+}
+
+impl Name {
+    fn as_str(self) -> &'static str {
+        match self {
+            Name::Pipeline => "pipeline",
+        }
+    }
+}
+
+pub(crate) fn run(name: Name, json: bool, args: &[OsString]) -> Result<ExitCode> {
+    let built = Built::build("quick", &STAGE)?;
+    let mut bench = Command::new(built.path("bench")?);
+    bench.arg(name.as_str());
+    bench.arg("--lockstep").arg(built.path("lockstep")?);
+    if json {
+        bench.arg("--json");
+    }
+    become_program(bench.args(args))
+}
