@@ -38,7 +38,7 @@ fn a_damaged_log_is_named_and_nothing_is_lost_without_it() {
     fs::write(&log, "this is no log").unwrap();
     let mut broken = stage.spawn();
     assert_eq!(broken.wait(), 3);
-    assert!(broken.log().contains("LS-L005"), "{}", broken.log());
+    assert!(broken.log().contains("LS-P007"), "{}", broken.log());
     // The page tells what is safe: moving it away.
     fs::remove_file(&log).unwrap();
     stage.put("B", 2);

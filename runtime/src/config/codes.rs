@@ -194,4 +194,10 @@ pub const CODES: &[(&str, &str)] = &[
          Check: the process named in the message.\n\
          Safe: leave it running; a second runtime on the same log refuses to start.",
     ),
+    (
+        "LS-P007",
+        "The file where the log should stand is none: it is damaged from its first bytes on, or another program's.\n\
+         Check: that `log.path` names the right file; the disk's health.\n\
+         Safe: move the file away and start again: every source is read anew, and rows that are equal already are not written again.",
+    ),
 ];

@@ -78,7 +78,7 @@ impl Preflight {
         !self.is_sound()
             && self
                 .errors()
-                .all(|finding| matches!(finding.code, "LS-P001" | "LS-P005" | "LS-L005"))
+                .all(|finding| matches!(finding.code, "LS-P001" | "LS-P005" | "LS-P007"))
     }
 
     fn errors(&self) -> impl Iterator<Item = &Diagnostic> {

@@ -36,7 +36,7 @@ pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
     if is_foreign(path) {
         let message = format!("`{}` is not a log of Lockstep", path.display());
         findings.push(
-            Diagnostic::error("LS-L005", message)
+            Diagnostic::error("LS-P007", message)
                 .at(written.clone())
                 .help("change `log.path`, or move the file away: every source is read anew then, and nothing equal is written twice"),
         );
