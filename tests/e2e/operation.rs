@@ -173,6 +173,25 @@ fn check_says_how_to_mend_a_target_without_a_key() {
 }
 
 #[test]
+fn check_refuses_a_target_that_cannot_tell_keys_apart() {
+    let stage = Stage::new();
+    stage
+        .erp()
+        .execute_batch(
+            "DROP TABLE partners; CREATE TABLE partners (code TEXT COLLATE NOCASE NOT NULL PRIMARY KEY, \
+             name TEXT, country TEXT, balance TEXT, credit_limit TEXT, version INTEGER)",
+        )
+        .unwrap();
+    let output = stage.lockstep(&["check"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        text.contains("NOCASE") && text.contains("COLLATE BINARY"),
+        "{text}"
+    );
+}
+
+#[test]
 fn check_says_how_to_mend_a_source_without_a_key() {
     let stage = Stage::new();
     stage
