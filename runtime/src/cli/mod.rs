@@ -25,6 +25,7 @@ use lockstep_core::connector::Registry;
 use lockstep_core::diagnostic::{Diagnostic, Severity};
 use lockstep_core::error::Error;
 
+use crate::api::Reach;
 use crate::config::{self, Config};
 use output::Output;
 
@@ -184,6 +185,18 @@ impl Context {
             }
             Err(findings) => Err(self.fail(&findings, Exit::Usage)),
         }
+    }
+
+    /// Loads the configuration and finds the running process, or its log where none runs.
+    ///
+    /// # Errors
+    /// What to end with: what is wrong is shown already.
+    async fn reach(&self) -> Result<(Config, Reach), Exit> {
+        let config = self.load()?;
+        let reach = Reach::find(&config).await;
+        reach
+            .map(|reach| (config, reach))
+            .map_err(|error| self.failed(&error))
     }
 
     /// Shows findings, as JSON where that was asked for, and gives `exit` back.

@@ -108,13 +108,9 @@ struct Handled {
 
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
-        let config = match cx.load() {
-            Ok(config) => config,
+        let reach = match cx.reach().await {
+            Ok((_, reach)) => reach,
             Err(exit) => return exit,
-        };
-        let reach = match Reach::find(&config).await {
-            Ok(reach) => reach,
-            Err(error) => return cx.failed(&error),
         };
         let done = match self.what {
             What::List { all, entity } => list(cx, &reach, all, entity.as_deref()).await,

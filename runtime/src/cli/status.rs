@@ -3,7 +3,6 @@
 use comfy_table::{Table, presets};
 
 use super::{Context, Exit};
-use crate::api::Reach;
 use crate::status::{State, Status};
 
 /// Show what every flow is doing: idle, behind, stalled, held or paused
@@ -18,13 +17,9 @@ pub(super) struct Args {}
 
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
-        let config = match cx.load() {
-            Ok(config) => config,
+        let (config, reach) = match cx.reach().await {
+            Ok(reached) => reached,
             Err(exit) => return exit,
-        };
-        let reach = match Reach::find(&config).await {
-            Ok(reach) => reach,
-            Err(error) => return cx.failed(&error),
         };
         let status = reach.status(&config).await;
         reach.close().await;
