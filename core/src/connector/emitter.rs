@@ -118,23 +118,6 @@ impl Emitter {
         self.safe.borrow().clone()
     }
 
-    /// Waits until the safe position moves.
-    ///
-    /// # Errors
-    /// [`Kind::Stopped`](crate::Kind::Stopped) once the runtime is stopping.
-    pub async fn safe_moved(&self) -> Result<Option<Position>> {
-        let mut safe = self.safe.clone();
-        tokio::select! {
-            biased;
-            () = self.stopped() => Err(Error::stopped()),
-            moved = safe.changed() => {
-                moved.map_err(|_| Error::stopped())?;
-                let position = safe.borrow_and_update().clone();
-                Ok(position)
-            }
-        }
-    }
-
     /// Waits for the runtime to ask for something; never ends if it asks for nothing. Dropping the future loses no request.
     pub async fn control(&self) -> Control {
         match self.control.lock().await.recv().await {

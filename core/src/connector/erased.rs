@@ -4,7 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Batch, Emitter, Finding, LaneProgress, Limits, Page, Reader, Receipt, Sink, Source};
+use super::{
+    Batch, Emitter, Finding, LaneProgress, Limits, Need, Page, Reader, Receipt, Sink, Source,
+};
 use crate::error::Result;
 use crate::position::Position;
 use crate::shape::{Row, Shape};
@@ -18,7 +20,7 @@ pub trait DynSource: Send + 'static {
     /// See [`Source::discover`].
     fn discover(&self) -> Boxed<'_, Result<Vec<Arc<Shape>>>>;
     /// See [`Source::check`].
-    fn check(&self) -> Boxed<'_, Result<Vec<Finding>>>;
+    fn check<'a>(&'a self, needs: &'a [Need]) -> Boxed<'a, Result<Vec<Finding>>>;
     /// See [`Source::run`].
     fn run(self: Box<Self>, resume: Option<Position>, out: Emitter) -> Boxed<'static, Result<()>>;
 }
@@ -28,8 +30,8 @@ impl<S: Source + Sync> DynSource for S {
         Box::pin(Source::discover(self))
     }
 
-    fn check(&self) -> Boxed<'_, Result<Vec<Finding>>> {
-        Box::pin(Source::check(self))
+    fn check<'a>(&'a self, needs: &'a [Need]) -> Boxed<'a, Result<Vec<Finding>>> {
+        Box::pin(Source::check(self, needs))
     }
 
     fn run(self: Box<Self>, resume: Option<Position>, out: Emitter) -> Boxed<'static, Result<()>> {

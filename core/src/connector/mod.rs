@@ -66,14 +66,24 @@ pub trait Source: Sized + Send + 'static {
     /// Names a table that does not exist or that has no key.
     fn discover(&self) -> impl Future<Output = Result<Vec<Arc<Shape>>>> + Send;
 
-    /// Looks for what would keep `run` from working and says how to mend it; changes nothing.
-    fn check(&self) -> impl Future<Output = Result<Vec<Finding>>> + Send {
+    /// Looks for what would keep `run` from working, or from telling what `needs` names, and says how to mend it; changes nothing.
+    fn check(&self, needs: &[Need]) -> impl Future<Output = Result<Vec<Finding>>> + Send {
+        let _ = needs;
         async { Ok(Vec::new()) }
     }
 
     /// Reads the system until stopped: from the beginning (snapshot, then changes) or after `resume`.
     fn run(self, resume: Option<Position>, out: Emitter)
     -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What a delete of a table's row has to tell beside the table's own key, so that the record it was can be named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The table.
+    pub table: String,
+    /// The columns that the contract's key, its lane and the mapping's filter come from.
+    pub columns: Vec<String>,
 }
 
 /// Applies changes to a system.

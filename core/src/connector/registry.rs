@@ -28,6 +28,8 @@ pub struct Connector {
     /// JSON Schema of the configuration.
     pub schema: serde_json::Value,
     source: Option<Open<dyn DynSource>>,
+    /// Whether the runtime itself has the source.
+    runtime_source: bool,
     sink: Option<Open<dyn DynSink>>,
     reader: Option<Open<dyn DynReader>>,
 }
@@ -41,6 +43,7 @@ impl Connector {
             version,
             schema: serde_json::Value::Bool(true),
             source: None,
+            runtime_source: false,
             sink: None,
             reader: None,
         }
@@ -56,6 +59,14 @@ impl Connector {
                 Ok(Box::new(source) as Box<dyn DynSource>)
             })
         }));
+        self
+    }
+
+    /// Says that the runtime itself has its source, with these settings: one that needs more than a connector is given, such as the log.
+    #[must_use]
+    pub fn runtime_source<C: schemars::JsonSchema>(mut self) -> Self {
+        self.schema = schemars::schema_for!(C).to_value();
+        self.runtime_source = true;
         self
     }
 
@@ -89,7 +100,7 @@ impl Connector {
     #[must_use]
     pub fn offers(&self) -> Vec<&'static str> {
         let mut words = Vec::new();
-        words.extend(self.source.as_ref().map(|_| "source"));
+        words.extend((self.source.is_some() || self.runtime_source).then_some("source"));
         words.extend(self.sink.as_ref().map(|_| "sink"));
         words.extend(self.reader.as_ref().map(|_| "reader"));
         words

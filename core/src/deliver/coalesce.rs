@@ -7,42 +7,64 @@ use crate::key::Key;
 use crate::log::Event;
 use crate::value::Cell;
 
+/// An event that is left after folding, with what was folded into it.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// The event.
+    pub event: Event,
+    /// Where it stood among all.
+    pub place: usize,
+    /// What it stands for beside itself, with where that stood, in order: those and then the event lead to the same state.
+    pub parts: Vec<(usize, Event)>,
+}
+
 /// Folds events of one entity so that each key is written once, keeping the order of what remains.
 ///
 /// A later whole record replaces what came before it, a patch is laid over it, a delete ends it.
 /// Key changes and truncates touch more than one key: nothing is folded across them.
 #[must_use]
-pub fn coalesce(events: Vec<Event>) -> Vec<Event> {
-    let mut kept: Vec<Option<Event>> = Vec::with_capacity(events.len());
+pub fn coalesce(events: Vec<Event>) -> Vec<Folded> {
+    let mut kept: Vec<Option<Folded>> = Vec::with_capacity(events.len());
     let mut last: HashMap<Key, usize> = HashMap::with_capacity(events.len());
-    for event in events {
+    for (place, event) in events.into_iter().enumerate() {
+        let alone = |event| Folded {
+            event,
+            place,
+            parts: Vec::new(),
+        };
         let Some(key) = event.key.clone().filter(|_| event.replaces.is_none()) else {
             last.clear();
-            kept.push(Some(event));
+            kept.push(Some(alone(event)));
             continue;
         };
-        let event = match last.get(&key).and_then(|index| kept[*index].take()) {
-            Some(earlier) => fold(earlier, event),
-            None => event,
+        let folded = match last.get(&key).and_then(|index| kept[*index].take()) {
+            Some(earlier) => fold(earlier, alone(event)),
+            None => alone(event),
         };
         last.insert(key, kept.len());
-        kept.push(Some(event));
+        kept.push(Some(folded));
     }
     kept.into_iter().flatten().collect()
 }
 
 /// The one event that leaves the same state as `earlier` followed by `later`.
-fn fold(earlier: Event, mut later: Event) -> Event {
+fn fold(earlier: Folded, mut later: Folded) -> Folded {
+    lay_over(&earlier.event, &mut later.event);
+    later.parts = earlier.parts;
+    later.parts.push((earlier.place, earlier.event));
+    later
+}
+
+fn lay_over(earlier: &Event, later: &mut Event) {
     if !later.change.op.is_upsert() || later.change.row.is_whole() {
-        return later;
+        return;
     }
     if !earlier.change.op.is_upsert() {
         // A patch of a record that was just deleted: there is nothing to lay it over, and the target will say so.
-        return later;
+        return;
     }
-    let over = std::mem::take(&mut later.change.row.0);
-    later.change.row = earlier.change.row;
-    for (below, above) in later.change.row.0.iter_mut().zip(over) {
+    let over = std::mem::replace(&mut later.change.row, earlier.change.row.clone());
+    for (below, above) in later.change.row.0.iter_mut().zip(over.0) {
         if let Cell::Set(value) = above {
             *below = Cell::Set(value);
         }
@@ -50,7 +72,6 @@ fn fold(earlier: Event, mut later: Event) -> Event {
     if later.change.row.is_whole() && later.change.op == Op::Updated {
         later.change.op = earlier.change.op;
     }
-    later
 }
 
 #[cfg(test)]
@@ -134,8 +155,20 @@ mod tests {
                     _ => { known.insert(key); event(n as u64, Op::Created, key, [Some(a), Some(b)]) }
                 })
                 .collect();
-            let folded = coalesce(events.clone());
+            let all = coalesce(events.clone());
+            let folded: Vec<Event> = all.iter().map(|folded| folded.event.clone()).collect();
             prop_assert_eq!(apply(&folded), apply(&events));
+            let parts = all.into_iter().flat_map(|folded| {
+                let Folded { event, place, parts } = folded;
+                parts.into_iter().chain([(place, event)])
+            });
+            let mut parts: Vec<(usize, Event)> = parts.collect();
+            parts.sort_by_key(|(place, _)| *place);
+            prop_assert!(parts.iter().map(|(place, _)| *place).eq(0..events.len()));
+            let parts: Vec<Event> = parts.into_iter().map(|(_, event)| event).collect();
+            for upto in 0..=events.len() {
+                prop_assert_eq!(apply(&parts[..upto]), apply(&events[..upto]));
+            }
             let keys: std::collections::BTreeSet<_> = events.iter().map(|e| e.key.clone()).collect();
             prop_assert_eq!(folded.len(), keys.len());
         }

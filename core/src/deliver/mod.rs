@@ -5,5 +5,5 @@
 mod coalesce;
 mod retry;
 
-pub use coalesce::coalesce;
+pub use coalesce::{Folded, coalesce};
 pub use retry::{Retry, Step};

@@ -107,7 +107,7 @@ pub fn cast(value: Value, to: Type) -> Result<Value, CastError> {
         | (value @ Value::Timestamp(_), Type::Timestamp)
         | (value @ Value::Uuid(_), Type::Uuid) => Ok(value),
         (Value::Json(text), Type::Json) => canonical_json(&text)
-            .map(Value::Json)
+            .map(document)
             .ok_or_else(|| fail("json", to, "it is not a JSON document")),
         (Value::Decimal(number), to) => from_decimal(number, to),
         (Value::Bool(flag), to) => from_bool(flag, to),
@@ -129,6 +129,14 @@ pub fn cast(value: Value, to: Type) -> Result<Value, CastError> {
         (Value::Bytes(_), to) => Err(never("bytes", to)),
         (Value::Json(text), Type::Text) => Ok(Value::Text(text.into_string())),
         (Value::Json(_), to) => Err(never("json", to)),
+    }
+}
+
+/// A document as a value. A document that is `null` is a null: events cannot tell the two apart, so nobody does.
+fn document(text: Box<str>) -> Value {
+    match &*text {
+        "null" => Value::Null,
+        _ => Value::Json(text),
     }
 }
 
@@ -311,7 +319,7 @@ fn from_text(text: &str, to: Type) -> Result<Value, CastError> {
             .map(Value::Uuid)
             .ok_or_else(|| wrong("it is not a uuid")),
         Type::Json => canonical_json(text)
-            .map(Value::Json)
+            .map(document)
             .ok_or_else(|| wrong("it is not a JSON document")),
         Type::Bytes => Err(never("text", to)),
     }

@@ -114,6 +114,10 @@ fn what_keeps_every_digit_is_cast() {
             Type::Json,
             json(r#"{"a":[1e400,"ä"],"b":1.10}"#),
         ),
+        // A document that is null cannot be told from a null once it is an event.
+        (json(" null "), Type::Json, Value::Null),
+        (Value::text("null"), Type::Json, Value::Null),
+        (json("[null]"), Type::Json, json("[null]")),
         (Value::Float(1.5), Type::Json, json("1.5")),
         (Value::Null, Type::Date, Value::Null),
     ];

@@ -12,5 +12,5 @@ pub mod plan;
 pub mod problem;
 
 pub use mapping::{ColumnMap, FieldMap, Mapping, ValueMaps};
-pub use plan::{Gated, ReadPlan, Rejection, Verdict, WritePlan, quarantine_key};
+pub use plan::{Gated, ReadPlan, Rejection, Verdict, WritePlan, row_name};
 pub use problem::{CODES, Problem};

@@ -33,25 +33,30 @@ pub enum DecodeError {
 
 /// One event's attributes, from headers or from a batch.
 #[derive(Default, Deserialize)]
-struct Attributes<'a> {
+pub(super) struct Attributes<'a> {
     #[serde(borrow, default)]
-    specversion: Option<Cow<'a, str>>,
+    pub(super) specversion: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
+    pub(super) id: Option<Cow<'a, str>>,
     #[serde(borrow, default, rename = "type")]
-    kind: Option<Cow<'a, str>>,
+    pub(super) kind: Option<Cow<'a, str>>,
+    /// The key; only inboxes look at it, and only where a delete has no data.
     #[serde(borrow, default)]
-    time: Option<Cow<'a, str>>,
+    pub(super) subject: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    sequence: Option<Cow<'a, str>>,
+    pub(super) dataschema: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    lsreplaces: Option<Cow<'a, str>>,
+    pub(super) time: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    lsreplacedby: Option<Cow<'a, str>>,
+    pub(super) sequence: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    lsorigin: Option<Cow<'a, str>>,
+    pub(super) lsreplaces: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
+    pub(super) lsreplacedby: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) lsorigin: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub(super) data: Option<&'a RawValue>,
 }
 
 /// Reads a message of a channel back, whichever of the two forms it has.
@@ -63,12 +68,7 @@ pub fn decode(
     headers: &[(String, String)],
     payload: &[u8],
 ) -> Result<Decoded, DecodeError> {
-    let header = |name: &str| {
-        headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
-    };
+    let header = |name: &str| header(headers, name);
     let unreadable =
         |name, value: &str| DecodeError::Unreadable(name, value.chars().take(80).collect());
     let mut decoded = Decoded::default();
@@ -83,11 +83,7 @@ pub fn decode(
     }
     let body =
         std::str::from_utf8(payload).map_err(|error| DecodeError::Body(error.to_string()))?;
-    let is_batch = header(CONTENT_TYPE).is_some_and(|kind| {
-        kind.get(..BATCH.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(BATCH))
-    });
-    if is_batch {
+    if header(CONTENT_TYPE).is_some_and(|kind| is_content(kind, BATCH)) {
         let batch: Vec<Attributes<'_>> =
             serde_json::from_str(body).map_err(|error| DecodeError::Body(error.to_string()))?;
         decoded.events.reserve(batch.len());
@@ -97,27 +93,51 @@ pub fn decode(
         }
         return Ok(decoded);
     }
-    let attribute = |name: &'static str| -> Result<Option<Cow<'_, str>>, DecodeError> {
-        let Some(value) = header(name) else {
-            return Ok(None);
-        };
-        let value = percent_decode(value).ok_or_else(|| unreadable(name, value))?;
-        Ok(Some(value))
-    };
-    let attributes = Attributes {
-        specversion: attribute("ce-specversion")?,
-        id: attribute("ce-id")?,
-        kind: attribute("ce-type")?,
-        time: attribute("ce-time")?,
-        sequence: attribute("ce-sequence")?,
-        lsreplaces: attribute("ce-lsreplaces")?,
-        lsreplacedby: attribute("ce-lsreplacedby")?,
-        lsorigin: attribute("ce-lsorigin")?,
-        data: None,
-    };
+    let attributes = Attributes::of_headers(headers)?;
     let data = if body.trim().is_empty() { "{}" } else { body };
     decoded.events.push(event(channel, &attributes, data)?);
     Ok(decoded)
+}
+
+impl<'a> Attributes<'a> {
+    /// The attributes of a message in binary mode; its data is its body.
+    pub(super) fn of_headers(headers: &'a [(String, String)]) -> Result<Self, DecodeError> {
+        let attribute = |name: &'static str| -> Result<Option<Cow<'a, str>>, DecodeError> {
+            let Some(value) = header(headers, name) else {
+                return Ok(None);
+            };
+            let decoded = percent_decode(value)
+                .ok_or_else(|| DecodeError::Unreadable(name, value.chars().take(80).collect()))?;
+            Ok(Some(decoded))
+        };
+        Ok(Attributes {
+            specversion: attribute("ce-specversion")?,
+            id: attribute("ce-id")?,
+            kind: attribute("ce-type")?,
+            subject: attribute("ce-subject")?,
+            dataschema: attribute("ce-dataschema")?,
+            time: attribute("ce-time")?,
+            sequence: attribute("ce-sequence")?,
+            lsreplaces: attribute("ce-lsreplaces")?,
+            lsreplacedby: attribute("ce-lsreplacedby")?,
+            lsorigin: attribute("ce-lsorigin")?,
+            data: None,
+        })
+    }
+}
+
+/// The first header of a name, whatever its case.
+pub(super) fn header<'h>(headers: &'h [(String, String)], name: &str) -> Option<&'h str> {
+    let found = headers
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.as_str())
+}
+
+/// Tells whether a content type is this one, parameters aside.
+pub(super) fn is_content(kind: &str, wanted: &str) -> bool {
+    kind.get(..wanted.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(wanted))
 }
 
 fn event(channel: &Channel, attributes: &Attributes<'_>, data: &str) -> Result<Event, DecodeError> {
@@ -196,7 +216,7 @@ fn event(channel: &Channel, attributes: &Attributes<'_>, data: &str) -> Result<E
 }
 
 /// The record before a key change, of which only the old key is known.
-fn before(channel: &Channel, key: &Key) -> Result<Row, KeyError> {
+pub(super) fn before(channel: &Channel, key: &Key) -> Result<Row, KeyError> {
     let mut row = Row::unchanged(channel.shape.columns.len());
     for (position, value) in channel.contract.key.iter().zip(key.values()?) {
         row.0[*position] = value.into();
@@ -217,13 +237,18 @@ fn operation(channel: &Channel, kind: &str) -> Result<Op, DecodeError> {
     if major.parse() != Ok(contract.version.major) {
         return Err(foreign());
     }
+    op_of(word).ok_or_else(foreign)
+}
+
+/// What a word at the end of an event's type says happened.
+pub(super) fn op_of(word: &str) -> Option<Op> {
     match word {
-        "snapshot" => Ok(Op::Snapshot),
-        "created" => Ok(Op::Created),
-        "updated" | "patched" => Ok(Op::Updated),
-        "deleted" => Ok(Op::Deleted),
-        "truncated" => Ok(Op::Truncated),
-        _ => Err(foreign()),
+        "snapshot" => Some(Op::Snapshot),
+        "created" => Some(Op::Created),
+        "updated" | "patched" => Some(Op::Updated),
+        "deleted" => Some(Op::Deleted),
+        "truncated" => Some(Op::Truncated),
+        _ => None,
     }
 }
 

@@ -87,6 +87,15 @@ pub fn read_record(shape: &Shape, json: &str) -> Result<Row, serde_json::Error> 
     Ok(row)
 }
 
+/// Reads one value of a type from its JSON; `None` where it is not of that type's form.
+pub(super) fn read_value(kind: Type, json: &str) -> Option<Value> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let seed = ValueSeed { name: "", kind };
+    let value = seed.deserialize(&mut deserializer).ok()?;
+    deserializer.end().ok()?;
+    Some(value)
+}
+
 struct RecordSeed<'s>(&'s Shape);
 
 impl<'de> DeserializeSeed<'de> for RecordSeed<'_> {

@@ -1,12 +1,13 @@
 //! Step three, **log**: what a message holds, byte by byte.
 //!
 //! Every message is CloudEvents 1.0: one change in binary mode, or a *frame* of many as a CloudEvents JSON batch (`application/cloudevents-batch+json`).
-//! One function, [`decode`], reads both.
+//! One function, [`decode`], reads both; [`observe`] reads what other programs publish, which may be less than an event of ours and may break its contract.
 //! This module knows no broker: it makes headers and bytes, and reads them.
 
 mod decode;
 mod encode;
 mod json;
+mod observe;
 pub mod subject;
 #[cfg(test)]
 mod tests;
@@ -22,13 +23,20 @@ use crate::shape::Shape;
 pub use decode::{DecodeError, decode};
 pub use encode::{Frame, FrameBuilder, TooLarge};
 pub use json::{read_record, write_record};
+pub use observe::{Arrival, BATCH_EVENTS_MAX, Observed, observe};
 
 /// Header: the content type of a frame.
 pub const CONTENT_TYPE: &str = "content-type";
 /// The content type of a frame of many changes.
 pub const BATCH: &str = "application/cloudevents-batch+json";
+/// The content type of one event in structured mode.
+pub const STRUCTURED: &str = "application/cloudevents+json";
+/// Header: the subject to which the verdict on an observation goes.
+pub const REPLY_TO: &str = "lsreplyto";
 /// Header: the source position that a message ends at.
 pub const POSITION: &str = "ls-pos";
+/// Header: which life of the settled stream a position belongs to, and a sequence that it had given out: `<made at, in microseconds>/<sequence>`.
+pub const LIFE: &str = "ls-life";
 /// Header: the epoch of the writer.
 pub const EPOCH: &str = "ls-epoch";
 /// Header: `epoch` marks the first message of a new writer, which carries no change.

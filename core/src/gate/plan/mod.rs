@@ -12,6 +12,7 @@ mod write;
 use crate::change::Change;
 use crate::contract::{Class, Field, Violation};
 use crate::key::Key;
+use crate::shape::{Row, Shape};
 use crate::value::Value;
 
 pub use read::ReadPlan;
@@ -53,26 +54,28 @@ pub struct Rejection {
     pub violations: Vec<Violation>,
 }
 
-/// The canonical key of a row by its system's own key columns, so that a rejected row can be followed even where it has no key of the contract.
+/// What a row is called in quarantine: its own key in its system as text, so that it can be followed even where the contract's key cannot be made.
 ///
-/// Always gives a key: what cannot stand in one is taken by its text, and a row of a table without a key is named by its place in the source.
+/// A row whose key is null, was not sent, or does not exist is called by `place`, the place of its change in the source: two rows without a key are never taken for one.
 #[must_use]
-pub fn quarantine_key(change: &Change) -> Key {
-    let value = |at: usize| {
-        let known = change.row.value(at);
-        let known = known.or_else(|| change.before.as_ref().and_then(|before| before.value(at)));
-        match known {
-            None | Some(Value::Null) => Value::Bytes(Vec::new()),
-            Some(Value::Float(number)) => Value::Text(number.to_string()),
-            Some(Value::Json(text)) => Value::text(&**text),
-            Some(value) => value.clone(),
-        }
-    };
-    let mut values: Vec<Value> = change.shape.key.iter().map(|at| value(*at)).collect();
-    if values.is_empty() {
-        values.push(Value::Text(change.mark.to_text()));
+pub fn row_name(shape: &Shape, row: &Row, place: &str) -> String {
+    let values: Vec<Option<&Value>> = shape.key.iter().map(|at| row.value(*at)).collect();
+    let known = |value: &Option<&Value>| value.is_some_and(|value| !value.is_null());
+    if values.is_empty() || !values.iter().all(known) {
+        return format!("?#{place}");
     }
-    Key::encode(values.iter().map(Some)).expect("every value was made fit for a key above")
+    match Key::encode(values.iter().copied()) {
+        Ok(key) => key.to_string(),
+        // A float or a document cannot be part of a canonical key, but it tells rows apart.
+        Err(_) => {
+            let texts: Vec<String> = values
+                .into_iter()
+                .flatten()
+                .map(ToString::to_string)
+                .collect();
+            texts.join("|")
+        }
+    }
 }
 
 /// How a value is shown in a message about a field: in full words only where the field's class lets it be seen.

@@ -50,6 +50,17 @@ enum Source {
     Unread,
 }
 
+impl Source {
+    /// The positions of the columns that it comes from.
+    fn inputs(&self) -> &[usize] {
+        match self {
+            Source::Column { at, .. } => std::slice::from_ref(at),
+            Source::Expression(expression) => expression.inputs(),
+            Source::Fixed(_) | Source::Unread => &[],
+        }
+    }
+}
+
 /// Where the cells of a row are: in the system's shape, or packed as [`ReadPlan::columns`] says, with another row to look into for what was not sent.
 #[derive(Clone, Copy)]
 struct View<'a> {
@@ -94,6 +105,21 @@ impl ReadPlan {
     #[must_use]
     pub fn columns(&self) -> Vec<String> {
         self.names.clone()
+    }
+
+    /// The system's columns that name the record a row is: what the contract's key, its lane and the filter come from.
+    ///
+    /// A delete that does not tell them cannot be passed on.
+    #[must_use]
+    pub fn naming_columns(&self) -> Vec<String> {
+        let naming = self.shape.key.iter().chain(&self.lane_key);
+        let sources: Vec<&Source> = naming.filter_map(|at| self.sources.get(*at)).collect();
+        let inputs = sources.iter().flat_map(|source| source.inputs());
+        let filter = self.filter.as_ref().map_or(&[][..], Expression::inputs);
+        let mut slots: Vec<usize> = inputs.chain(filter).map(|at| self.slots[*at]).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots.iter().map(|slot| self.names[*slot].clone()).collect()
     }
 
     /// Tells whether the plan reads a contract field.

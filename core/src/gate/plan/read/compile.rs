@@ -177,11 +177,7 @@ fn needed(
     from: &Shape,
 ) -> (Vec<String>, Vec<usize>) {
     let mut needed = vec![false; from.columns.len()];
-    let inputs = sources.iter().flat_map(|source| match source {
-        Source::Column { at, .. } => std::slice::from_ref(at),
-        Source::Expression(expression) => expression.inputs(),
-        Source::Fixed(_) | Source::Unread => &[],
-    });
+    let inputs = sources.iter().flat_map(Source::inputs);
     for at in inputs.chain(filter.map_or(&[][..], Expression::inputs)) {
         needed[*at] = true;
     }

@@ -230,20 +230,25 @@ fn codes(problems: &[Problem]) -> Vec<&str> {
 }
 
 #[test]
-fn a_rejected_row_has_a_key_whatever_it_holds() {
-    let usual = change(Op::Created, bill("7"), None);
-    assert_eq!(quarantine_key(&usual), key("B-7"));
-    let mut odd = change(Op::Created, with(bill("7"), 1, Value::Null), None);
-    let null = quarantine_key(&odd);
-    odd.row = with(bill("7"), 1, Value::Float(1.5));
-    assert_ne!(quarantine_key(&odd), null);
-    // What was not sent is taken from the row before.
-    odd.row = Row::default();
-    odd.before = Some(bill("7"));
-    assert_eq!(quarantine_key(&odd), key("B-7"));
-    odd.shape = Arc::new(Shape {
+fn a_rejected_row_has_a_name_whatever_it_holds() {
+    let table = table();
+    let name = |row: &Row, place| row_name(&table, row, place);
+    assert_eq!(name(&bill("7"), "i/1"), "B-7");
+    assert_eq!(name(&with(bill("7"), 1, Value::Float(1.5)), "i/1"), "1.5");
+    let null = with(bill("7"), 1, Value::Null);
+    assert_eq!(name(&null, "i/1"), name(&null, "i/1"));
+    assert_ne!(
+        name(&null, "i/1"),
+        name(&null, "i/2"),
+        "two rows without a key are one"
+    );
+    assert_ne!(name(&Row::default(), "i/1"), name(&Row::default(), "i/2"));
+    let keyless = Shape {
         key: Vec::new(),
-        ..(*table()).clone()
-    });
-    assert_eq!(quarantine_key(&odd), key(&odd.mark.to_text()));
+        ..(*table).clone()
+    };
+    assert_ne!(
+        row_name(&keyless, &bill("7"), "i/1"),
+        row_name(&keyless, &bill("7"), "i/2")
+    );
 }

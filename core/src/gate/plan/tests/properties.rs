@@ -86,7 +86,7 @@ proptest! {
     ) {
         let (read, write) = plans();
         let change = change(op, row, before);
-        let _ = quarantine_key(&change);
+        let _ = row_name(&change.shape, &change.row, "i/1");
         let _ = read.record(&change.row);
         let _ = write.map(&change);
         if let Verdict::Pass(gated) = read.gate(&change) {

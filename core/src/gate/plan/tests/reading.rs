@@ -341,3 +341,10 @@ fn a_target_is_read_back_as_far_as_its_mapping_goes() {
         ["bill_no", "cents", "issued", "mail", "settled"]
     );
 }
+
+#[test]
+fn a_row_is_named_by_the_columns_of_its_key_and_of_the_filter() {
+    let mut mapping = mapping();
+    mapping.filter = Some("row.state != 9".to_owned());
+    assert_eq!(read(&mapping).naming_columns(), ["bill_no", "state"]);
+}
