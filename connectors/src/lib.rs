@@ -8,6 +8,8 @@ use lockstep_core::connector::Registry;
 #[must_use]
 pub fn registry() -> Registry {
     let registry = Registry::default();
+    #[cfg(feature = "postgres")]
+    let registry = registry.with(lockstep_postgres::connector());
     #[cfg(feature = "sqlite")]
     let registry = registry.with(lockstep_sqlite::connector());
     registry
@@ -20,6 +22,8 @@ mod tests {
         let registry = super::registry();
         let sqlite = registry.get("sqlite").unwrap();
         assert_eq!(sqlite.offers(), ["source", "sink", "reader"]);
+        #[cfg(feature = "postgres")]
+        assert!(registry.get("postgres").is_ok());
         let help = registry
             .get("sqlit")
             .err()

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_core::connector::{Control, Emitter, Finding, OpenContext, Source};
+use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Source};
 use lockstep_core::{Error, Kind, Position, Result, Shape};
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -71,7 +71,7 @@ impl Source for SqliteSource {
             .await
     }
 
-    async fn check(&self) -> Result<Vec<Finding>> {
+    async fn check(&self, _needs: &[Need]) -> Result<Vec<Finding>> {
         let (names, system) = (self.tables.clone(), self.system.clone());
         self.client
             .call(move |worker| check::source(&worker.conn, &system, &names))

@@ -213,7 +213,7 @@ async fn two_systems_cannot_share_a_file() {
         ..file.context(&["t"])
     };
     let source = connector().open_source(config(), other).await.unwrap();
-    let findings = source.check().await.unwrap();
+    let findings = source.check(&[]).await.unwrap();
     assert!(
         says(
             &findings,

@@ -25,7 +25,7 @@ async fn checks_name_what_is_wrong_and_the_cure() {
         .open_source(config(), file.context(&["k", "t"]))
         .await
         .unwrap();
-    let findings = source.check().await.unwrap();
+    let findings = source.check(&[]).await.unwrap();
     for (severity, part) in [
         (Severity::Warning, "journal mode is `delete`"),
         (

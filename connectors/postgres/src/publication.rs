@@ -1,0 +1,225 @@
+//! The publication: which tables the server sends changes of.
+//!
+//! Invariants: a publication names its tables, never all of them; a table is added only once its updates and deletes can be published, because otherwise the business system's own writes would fail.
+
+use std::collections::BTreeMap;
+
+use lockstep_core::{Error, Kind, Result};
+
+use crate::client::{literal, quote};
+use crate::stamp::Stamp;
+use crate::tables::Captured;
+use crate::wire::Connection;
+
+/// A publication as the server describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Publication {
+    /// What it leaves out of inserts, updates, deletes and truncates.
+    pub(crate) silent: Vec<&'static str>,
+    /// Whether changes of a partition are told as changes of its table.
+    pub(crate) via_root: bool,
+    /// Its tables, by schema and name.
+    pub(crate) members: BTreeMap<(String, String), Member>,
+}
+
+/// A table of a publication.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// The number of the entry that makes it one: the table's own, its schema's, or the publication's.
+    pub(crate) entry: u32,
+    /// The columns it tells; all of them where the server knows no lists of columns.
+    pub(crate) columns: Option<Vec<String>>,
+    /// Whether it leaves rows out.
+    pub(crate) filtered: bool,
+}
+
+/// Sees to it that the publication tells every change of the tables; gives the positions of those that it did not tell before, and the publication as it is then.
+///
+/// # Errors
+/// What is missing and cannot be added, with the statement that adds it.
+pub(crate) async fn ensure(
+    conn: &mut Connection,
+    name: &str,
+    tables: &[Captured],
+    version: u32,
+) -> Result<(Vec<usize>, Publication)> {
+    let Some(found) = look(conn, name, version).await? else {
+        let sql = create(name, tables);
+        conn.query(&sql)
+            .await
+            .map_err(|error| denied(error, name, &sql))?;
+        let made = look(conn, name, version).await?.unwrap_or_default();
+        return Ok(((0..tables.len()).collect(), made));
+    };
+    if let Some((message, help)) = found.wrong(name, tables).into_iter().next() {
+        return Err(Error::config(message).help(help));
+    }
+    let missing = found.missing(tables);
+    if missing.is_empty() {
+        return Ok((missing, found));
+    }
+    let sql = add(name, missing.iter().map(|table| &tables[*table]));
+    conn.query(&sql)
+        .await
+        .map_err(|error| denied(error, name, &sql))?;
+    let added = look(conn, name, version).await?.unwrap_or_default();
+    Ok((missing, added))
+}
+
+/// Looks for a publication.
+pub(crate) async fn look(
+    conn: &mut Connection,
+    name: &str,
+    version: u32,
+) -> Result<Option<Publication>> {
+    let name = literal(name);
+    let sql = format!(
+        "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot FROM pg_publication WHERE pubname = {name}"
+    );
+    let Some(line) = conn.query(&sql).await?.into_iter().next() else {
+        return Ok(None);
+    };
+    let yes = |i: usize| line.get(i).and_then(Option::as_deref) == Some("t");
+    let kinds = ["insert", "update", "delete", "truncate"]
+        .into_iter()
+        .enumerate();
+    let mut found = Publication {
+        silent: kinds
+            .filter(|(i, _)| !yes(*i))
+            .map(|(_, kind)| kind)
+            .collect(),
+        via_root: yes(4),
+        members: BTreeMap::new(),
+    };
+    // A column each line: names may hold any separator.
+    let (detail, more) = if version >= 150_000 {
+        (
+            "coalesce(r.oid, s.oid, p.oid), rowfilter IS NOT NULL, a.attname",
+            "LEFT JOIN pg_publication_namespace s ON s.pnpubid = p.oid AND s.pnnspid = n.oid LEFT JOIN unnest(t.attnames) a(attname) ON true",
+        )
+    } else {
+        ("coalesce(r.oid, p.oid), false, NULL", "")
+    };
+    let sql = format!(
+        "SELECT t.schemaname, t.tablename, {detail} FROM pg_publication_tables t JOIN pg_publication p ON p.pubname = t.pubname
+         JOIN pg_namespace n ON n.nspname = t.schemaname JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+         LEFT JOIN pg_publication_rel r ON r.prpubid = p.oid AND r.prrelid = c.oid {more} WHERE t.pubname = {name}"
+    );
+    for line in conn.query(&sql).await? {
+        let Ok([schema, table, entry, filtered, column]) = <[Option<String>; 5]>::try_from(line)
+        else {
+            continue;
+        };
+        let key = (schema.unwrap_or_default(), table.unwrap_or_default());
+        let member = found.members.entry(key).or_default();
+        member.entry = entry.and_then(|oid| oid.parse().ok()).unwrap_or(0);
+        member.filtered |= filtered.as_deref() == Some("t");
+        if let Some(column) = column {
+            member.columns.get_or_insert_default().push(column);
+        }
+    }
+    Ok(Some(found))
+}
+
+impl Publication {
+    /// The tables that it does not tell of.
+    pub(crate) fn missing(&self, tables: &[Captured]) -> Vec<usize> {
+        (0..tables.len())
+            .filter(|table| self.member(&tables[*table]).is_none())
+            .collect()
+    }
+
+    /// What it leaves out, in words, each with the statement that mends it.
+    pub(crate) fn wrong(&self, name: &str, tables: &[Captured]) -> Vec<(String, String)> {
+        let quoted = quote(name);
+        let mut wrong = Vec::new();
+        if !self.silent.is_empty() {
+            wrong.push((
+                format!("publication `{name}` leaves out {}", self.silent.join(", ")),
+                format!(
+                    "ALTER PUBLICATION {quoted} SET (publish = 'insert, update, delete, truncate')"
+                ),
+            ));
+        }
+        for table in tables {
+            if table.partitioned && !self.via_root {
+                wrong.push((
+                    format!("publication `{name}` tells changes of table `{}` as those of its partitions", table.name),
+                    format!("ALTER PUBLICATION {quoted} SET (publish_via_partition_root = true)"),
+                ));
+            }
+            let Some(member) = self.member(table) else {
+                continue;
+            };
+            if member.filtered {
+                wrong.push((
+                    format!("publication `{name}` has a row filter on table `{}`, so changes would be missed", table.name),
+                    "give Lockstep a publication of its own with `publication`, and filter with `filter` in the mapping".to_owned(),
+                ));
+            }
+            let told = |column: &&str| {
+                member
+                    .columns
+                    .as_ref()
+                    .is_none_or(|columns| columns.iter().any(|c| c == column))
+            };
+            let untold: Vec<&str> = table.shape.names().filter(|column| !told(column)).collect();
+            if !untold.is_empty() {
+                wrong.push((
+                    format!(
+                        "publication `{name}` leaves out columns of table `{}`: {}",
+                        table.name,
+                        untold.join(", ")
+                    ),
+                    "give Lockstep a publication of its own with `publication`".to_owned(),
+                ));
+            }
+        }
+        wrong
+    }
+
+    /// The stamp of a table that was looked at together with the publication.
+    pub(crate) fn stamp(&self, table: &Captured) -> Stamp {
+        let entry = self.member(table).map_or(0, |member| member.entry);
+        Stamp::of(table, entry)
+    }
+
+    fn member(&self, table: &Captured) -> Option<&Member> {
+        self.members
+            .get(&(table.schema.clone(), table.relation.clone()))
+    }
+}
+
+/// The statement that makes a publication.
+pub(crate) fn create(name: &str, tables: &[Captured]) -> String {
+    format!(
+        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
+        quote(name),
+        list(tables.iter())
+    )
+}
+
+/// The statement that adds tables to one.
+pub(crate) fn add<'t>(name: &str, tables: impl Iterator<Item = &'t Captured>) -> String {
+    format!(
+        "ALTER PUBLICATION {} ADD TABLE {}",
+        quote(name),
+        list(tables)
+    )
+}
+
+fn list<'t>(tables: impl Iterator<Item = &'t Captured>) -> String {
+    tables.map(Captured::only).collect::<Vec<_>>().join(", ")
+}
+
+fn denied(error: Error, name: &str, sql: &str) -> Error {
+    if error.kind() != Kind::Unauthorized {
+        return error;
+    }
+    Error::new(
+        Kind::Unauthorized,
+        format!("publication `{name}` lacks tables, and the role may not add them"),
+    )
+    .because(error)
+    .help(format!("let the tables' owner run: {sql}"))
+}

@@ -1,0 +1,287 @@
+//! The sink: one transaction a batch, with the lanes' progress in it.
+//!
+//! Progress is compared and set first, all lanes in one statement: where one is not what the batch expects, another writer took over, and nothing is written.
+//! A batch in which something is refused is rolled back and tried again in halves, inside savepoints, only to learn every change that is refused.
+//! A connection that is dropped in the middle is closed and never used again, so an `apply` may be dropped at any await.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lockstep_core::connector::{
+    Batch, Finding, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
+};
+use lockstep_core::{Change, Result, Shape};
+use sqlx::postgres::PgConnection;
+
+use crate::catalog;
+use crate::check;
+use crate::client::{Client, Lease, failure};
+use crate::config::Config;
+use crate::origin;
+use crate::progress;
+use crate::statements::Target;
+use crate::writer::{self, Failed};
+
+/// How long one `apply` may take: a table that may not be truncated is cleared row by row.
+const DEADLINE: Duration = Duration::from_secs(180);
+/// Begins a batch's transaction.
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '170s'";
+/// Stops a statement before the deadline does, so that the server says which one it was and has nothing left to do.
+pub(crate) const BOUND: &str = "SET LOCAL statement_timeout = '170s'";
+
+/// Writes to a PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresSink {
+    client: Client,
+    tables: Vec<String>,
+    batch_max: usize,
+    targets: Mutex<HashMap<String, Arc<Target>>>,
+}
+
+impl Sink for PostgresSink {
+    type Config = Config;
+
+    async fn open(config: Config, cx: OpenContext) -> Result<Self> {
+        let marks = origin::names(&cx.system, config.connections);
+        Ok(PostgresSink {
+            client: Client::marking(&config, &cx, marks).await?,
+            batch_max: config.batch_max,
+            tables: cx.tables,
+            targets: Mutex::default(),
+        })
+    }
+
+    async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
+        catalog::shapes(&self.client, &self.tables).await
+    }
+
+    async fn check(&self, targets: &[Arc<Shape>]) -> Result<Vec<Finding>> {
+        let mut lease = self.client.begin("BEGIN READ ONLY").await?;
+        let findings = check::sink(lease.conn(), targets, &self.tables).await?;
+        commit(&mut lease)
+            .await
+            .map_err(|error| failure("cannot check the database", error))?;
+        lease.keep();
+        Ok(findings)
+    }
+
+    async fn prepare(&self, targets: &[Arc<Shape>]) -> Result<()> {
+        let mut lease = self.client.begin(BEGIN).await?;
+        for shape in targets {
+            self.remember(lease.conn(), shape).await?;
+        }
+        progress::prepare(lease.conn()).await?;
+        commit(&mut lease)
+            .await
+            .map_err(|error| failure("cannot prepare the database", error))?;
+        lease.keep();
+        Ok(())
+    }
+
+    async fn progress(&self, flow: &str) -> Result<Vec<LaneProgress>> {
+        let mut lease = self.client.begin("BEGIN READ ONLY").await?;
+        let lanes = progress::read(lease.conn(), flow).await?;
+        commit(&mut lease)
+            .await
+            .map_err(|error| failure("cannot read the lanes' progress", error))?;
+        lease.keep();
+        Ok(lanes)
+    }
+
+    async fn apply(&self, batch: &Batch) -> Result<Receipt> {
+        let mut lease = self.client.begin(BEGIN).await?;
+        let applied = self.attempt(lease.conn(), batch).await;
+        let applied = match applied {
+            Ok(()) => match commit(&mut lease).await {
+                Ok(()) => Ok(()),
+                // A deferred constraint speaks only now.
+                Err(error) => Err(writer::failed(error, false)),
+            },
+            Err(failed) => Err(failed),
+        };
+        let receipt = match applied {
+            Ok(()) => committed(batch),
+            Err(Failed::Stop(error)) => return Err(error),
+            Err(Failed::Refused(_)) => {
+                rollback(&mut lease).await?;
+                self.forget(batch);
+                self.find_refused(&mut lease, batch).await?
+            }
+        };
+        lease.keep();
+        Ok(receipt)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            batch_max: self.batch_max,
+            progress: true,
+            deadline: DEADLINE,
+            ..Limits::default()
+        }
+    }
+}
+
+impl PostgresSink {
+    /// Writes the whole batch.
+    async fn attempt(&self, conn: &mut PgConnection, batch: &Batch) -> Result<(), Failed> {
+        progress::advance(conn, batch).await.map_err(Failed::Stop)?;
+        let all = 0..batch.changes.len();
+        let mut refused = Vec::new();
+        self.write(conn, &batch.changes, all, &mut refused).await?;
+        match refused.pop() {
+            Some((_, outcome)) => Err(Failed::Refused(outcome)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes some changes of a batch; those that cannot even be sent are named.
+    async fn write(
+        &self,
+        conn: &mut PgConnection,
+        changes: &[Change],
+        places: Range<usize>,
+        refused: &mut Vec<(usize, Outcome)>,
+    ) -> Result<(), Failed> {
+        let mut targets: Vec<Arc<Target>> = Vec::new();
+        for change in &changes[places.clone()] {
+            if !targets.iter().any(|target| is_for(target, &change.shape)) {
+                targets.push(
+                    self.target(conn, &change.shape)
+                        .await
+                        .map_err(Failed::Stop)?,
+                );
+            }
+        }
+        let runs = writer::runs(changes, places, &targets, refused);
+        if !refused.is_empty() {
+            // Whoever asked has to take these out first.
+            return Ok(());
+        }
+        for run in runs {
+            run.write(conn).await?;
+        }
+        Ok(())
+    }
+
+    /// Tries the batch in ever smaller parts, and takes all of it back; a batch in which nothing is refused after all is kept.
+    async fn find_refused(&self, lease: &mut Lease, batch: &Batch) -> Result<Receipt> {
+        let failed = |error| failure("cannot write to the database", error);
+        sqlx::raw_sql(BEGIN)
+            .execute(lease.conn())
+            .await
+            .map_err(failed)?;
+        progress::advance(lease.conn(), batch).await?;
+        let mut refused = Vec::new();
+        let mut parts = Vec::new();
+        push_halves(&mut parts, 0..batch.changes.len());
+        while let Some(part) = parts.pop() {
+            match self.try_part(lease.conn(), batch, part.clone()).await {
+                Ok(()) => {}
+                Err(Failed::Stop(error)) => return Err(error),
+                Err(Failed::Refused(outcome)) if part.len() == 1 => {
+                    refused.push((part.start, outcome));
+                }
+                Err(Failed::Refused(_)) => push_halves(&mut parts, part),
+            }
+        }
+        if refused.is_empty() {
+            commit(lease).await.map_err(failed)?;
+            return Ok(committed(batch));
+        }
+        rollback(lease).await?;
+        Ok(Receipt::RolledBack(refused))
+    }
+
+    /// Writes a part, or nothing of it.
+    async fn try_part(
+        &self,
+        conn: &mut PgConnection,
+        batch: &Batch,
+        part: Range<usize>,
+    ) -> Result<(), Failed> {
+        let stop = |error| Failed::Stop(failure("cannot write to the database", error));
+        sqlx::raw_sql("SAVEPOINT part")
+            .execute(&mut *conn)
+            .await
+            .map_err(stop)?;
+        let mut refused = Vec::new();
+        let mut written = self.write(conn, &batch.changes, part, &mut refused).await;
+        if let Some((_, outcome)) = refused.pop() {
+            written = Err(Failed::Refused(outcome));
+        }
+        if written.is_ok() {
+            let asked = sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE; RELEASE part");
+            match asked.execute(&mut *conn).await {
+                Ok(_) => return Ok(()),
+                Err(error) => written = Err(writer::failed(error, false)),
+            }
+        }
+        if let Err(Failed::Refused(_)) = &written {
+            let back = sqlx::raw_sql("ROLLBACK TO part; RELEASE part");
+            back.execute(&mut *conn).await.map_err(stop)?;
+        }
+        written
+    }
+
+    /// The statements for a shape, made once.
+    async fn target(&self, conn: &mut PgConnection, shape: &Arc<Shape>) -> Result<Arc<Target>> {
+        let known = self.targets().get(&shape.name).cloned();
+        match known.filter(|target| is_for(target, shape)) {
+            Some(target) => Ok(target),
+            None => self.remember(conn, shape).await,
+        }
+    }
+
+    async fn remember(&self, conn: &mut PgConnection, shape: &Arc<Shape>) -> Result<Arc<Target>> {
+        let table = catalog::table(conn, &shape.name).await?;
+        let target = Arc::new(Target::new(&table, shape)?);
+        self.targets()
+            .insert(shape.name.clone(), Arc::clone(&target));
+        Ok(target)
+    }
+
+    /// Somebody may have altered the tables since their statements were made.
+    fn forget(&self, batch: &Batch) {
+        let mut targets = self.targets();
+        for change in &batch.changes {
+            targets.remove(&change.shape.name);
+        }
+    }
+
+    fn targets(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Target>>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether statements were made for a shape.
+pub(crate) fn is_for(target: &Target, shape: &Arc<Shape>) -> bool {
+    Arc::ptr_eq(&target.shape, shape) || target.shape == *shape
+}
+
+fn committed(batch: &Batch) -> Receipt {
+    Receipt::Committed(vec![Outcome::APPLIED; batch.changes.len()])
+}
+
+/// The later half is tried later, so it is pushed first.
+fn push_halves(parts: &mut Vec<Range<usize>>, part: Range<usize>) {
+    let middle = part.start + part.len() / 2;
+    for half in [middle..part.end, part.start..middle] {
+        if !half.is_empty() {
+            parts.push(half);
+        }
+    }
+}
+
+async fn commit(lease: &mut Lease) -> sqlx::Result<()> {
+    sqlx::raw_sql("COMMIT").execute(lease.conn()).await?;
+    Ok(())
+}
+
+async fn rollback(lease: &mut Lease) -> Result<()> {
+    let done = sqlx::raw_sql("ROLLBACK").execute(lease.conn()).await;
+    done.map_err(|error| failure("cannot roll a batch back", error))?;
+    Ok(())
+}

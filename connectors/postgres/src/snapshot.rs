@@ -1,0 +1,349 @@
+//! A table's rows, piece by piece, while its changes go on.
+//!
+//! A [`Chunk`] is read in one short transaction in key order, and the same transaction writes a mark into the server's log.
+//! When the stream reaches that mark, everything that the chunk contains has been told, because it was committed before; what the chunk does not contain though it stands before the mark is known by the number of its transaction, and its rows are taken out of the chunk.
+//! So each row of a chunk holds every change that was told before it and none that comes after, no snapshot is held open for long, and a run that is killed goes on behind the last row that it told.
+//!
+//! Does not know how rows are told; that is the business of `stream`.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+
+use lockstep_core::{Cell, Error, Result, Row, Value};
+
+use crate::client::{literal, quote};
+use crate::position::RowKey;
+use crate::tables::{Captured, value};
+use crate::wire::{Connection, copy_lines};
+
+/// How long a chunk waits for a lock that a migration holds.
+const LOCK_MAX: &str = "5s";
+
+/// The prefix of the messages that the source writes into the server's log.
+pub(crate) const PREFIX: &str = "lockstep";
+
+/// What to read next.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Which captured table.
+    pub(crate) table: usize,
+    /// The key behind which to read.
+    pub(crate) after: Option<RowKey>,
+    /// Rows to read beside that.
+    pub(crate) again: Vec<RowKey>,
+    /// Whether nothing is read yet: at its mark all rows of before are told to be gone, and what is read later holds every change before it.
+    pub(crate) clears: bool,
+    /// Most rows to read; none where it clears.
+    pub(crate) rows: usize,
+    /// About how many bytes to read.
+    pub(crate) bytes: usize,
+    /// What the mark in the log says.
+    pub(crate) nonce: String,
+}
+
+/// Rows that wait for the stream to reach the instant at which they were read.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// What was to be read.
+    pub(crate) plan: Plan,
+    /// Which transactions it contains.
+    pub(crate) seen: Seen,
+    /// The rows, in key order, those that are read again first; none where a later change told the row.
+    rows: Vec<Option<Waiting>>,
+    /// Where a row stands: as one that is read again, and as one of the table's next.
+    index: HashMap<RowKey, [Option<usize>; 2]>,
+    /// The last key that was read.
+    pub(crate) last: Option<RowKey>,
+    /// Whether the table ends here.
+    pub(crate) complete: bool,
+    /// Bytes of values.
+    pub(crate) bytes: usize,
+}
+
+/// A row that waits for its place.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) key: RowKey,
+    pub(crate) row: Row,
+    /// Whether it is read again, out of its order.
+    pub(crate) again: bool,
+}
+
+/// The transactions that a snapshot of the server contains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Every transaction before it is over.
+    least: u64,
+    /// No transaction from it on is contained.
+    next: u64,
+    /// Those between that were under way.
+    open: Vec<u64>,
+}
+
+impl Seen {
+    /// Reads `10:20:10,14,15`.
+    pub(crate) fn parse(text: &str) -> Option<Seen> {
+        let mut parts = text.split(':');
+        let mut number = || parts.next()?.parse().ok();
+        let (least, next) = (number()?, number()?);
+        let open = parts.next()?.split(',').filter(|part| !part.is_empty());
+        let open = open.map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        Some(Seen { least, next, open })
+    }
+
+    /// Whether a committed transaction is contained; the stream tells the lower half of its number.
+    pub(crate) fn contains(&self, xid: u32) -> bool {
+        // Numbers wrap around, so the distance counts, as it does in the server.
+        let distance = |from: u64| xid.wrapping_sub(from as u32).cast_signed();
+        if distance(self.next) >= 0 {
+            return false;
+        }
+        distance(self.least) < 0 || !self.open.iter().any(|open| *open as u32 == xid)
+    }
+}
+
+impl Plan {
+    /// The statements that read it.
+    fn sql(&self, table: &Captured) -> String {
+        let names: Vec<String> = table.shape.names().map(quote).collect();
+        let columns = names.join(", ");
+        let key = table.shape.key.iter().map(|c| table.key_column(*c));
+        let key: Vec<String> = key.collect();
+        let key = key.join(", ");
+        let row = |key: &RowKey| {
+            let parts: Vec<String> = key.iter().map(|part| literal(part)).collect();
+            format!("({})", parts.join(", "))
+        };
+        let from = table.only();
+        let mut sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = '{LOCK_MAX}'; SELECT pg_current_snapshot(); "
+        );
+        let again: Vec<String> = self.again.iter().map(row).collect();
+        let again = if again.is_empty() {
+            "false".to_owned()
+        } else {
+            format!("({key}) IN ({})", again.join(", "))
+        };
+        sql += &format!("COPY (SELECT {columns} FROM {from} WHERE {again}) TO STDOUT; ");
+        let beyond = self.after.as_ref().map_or(String::new(), |after| {
+            format!("WHERE ({key}) > {} ", row(after))
+        });
+        sql += &format!(
+            "COPY (SELECT {columns} FROM {from} {beyond}ORDER BY {key} LIMIT {}) TO STDOUT; ",
+            self.rows
+        );
+        // It belongs to the transaction, so that it is on disk, and therefore sent, as soon as the commit is.
+        sql += &format!(
+            "SELECT pg_logical_emit_message(true, '{PREFIX}', {}); COMMIT",
+            literal(&self.nonce)
+        );
+        sql
+    }
+}
+
+/// Reads a chunk.
+pub(crate) async fn read(conn: &mut Connection, plan: Plan, table: &Captured) -> Result<Chunk> {
+    let sql = plan.sql(table);
+    let mut chunk = Chunk {
+        seen: Seen {
+            least: 0,
+            next: 0,
+            open: Vec::new(),
+        },
+        rows: Vec::new(),
+        index: HashMap::new(),
+        last: None,
+        complete: false,
+        bytes: 0,
+        plan,
+    };
+    let (mut taken, mut cut) = (0, false);
+    let lines = conn
+        .copy_out(&sql, |copy, line| {
+            // What is too much is read again, with a smaller limit.
+            cut |= chunk.bytes > chunk.plan.bytes.saturating_mul(2);
+            if cut && copy == 2 {
+                return Ok(());
+            }
+            let (key, row) = parse(&line, table)?;
+            chunk.bytes += line.len();
+            if copy == 2 {
+                taken += 1;
+                chunk.last = Some(key.clone());
+            }
+            chunk.push(Waiting {
+                key,
+                row,
+                again: copy == 1,
+            });
+            Ok(())
+        })
+        .await
+        .map_err(|error| error.with("table", &table.name))?;
+    let seen = lines
+        .first()
+        .and_then(|line| line.first())
+        .and_then(Option::as_deref);
+    chunk.seen = seen.and_then(Seen::parse).ok_or_else(|| {
+        Error::unexpected("the server did not say which transactions a snapshot contains")
+            .help("check that it is PostgreSQL 14 or newer")
+    })?;
+    chunk.complete = taken < chunk.plan.rows && !cut;
+    Ok(chunk)
+}
+
+fn parse(line: &[u8], table: &Captured) -> Result<(RowKey, Row)> {
+    let mut key = vec![String::new(); table.shape.key.len()];
+    let mut cells = Vec::with_capacity(table.columns.len());
+    for (place, text) in copy_lines(line).enumerate() {
+        let Some(known) = table.columns.get(place) else {
+            break;
+        };
+        let at = table.shape.key.iter().position(|column| *column == place);
+        if let (Some(at), Some(text)) = (at, &text) {
+            key[at] = std::str::from_utf8(text)
+                .map_err(|_| {
+                    Error::config(format!("a key of table `{}` is no text", table.name))
+                        .help("the database's encoding is SQL_ASCII; mend the row")
+                })?
+                .to_owned();
+        }
+        cells.push(Cell::Set(
+            text.map_or(Value::Null, |text| value(&known.decoder, &text)),
+        ));
+    }
+    cells.resize(table.columns.len(), Cell::Unchanged);
+    Ok((key, Row(cells)))
+}
+
+impl Chunk {
+    fn push(&mut self, waiting: Waiting) {
+        let places = self.index.entry(waiting.key.clone()).or_default();
+        places[usize::from(!waiting.again)] = Some(self.rows.len());
+        self.rows.push(Some(waiting));
+    }
+
+    /// Whether a row of this key waits.
+    pub(crate) fn holds(&self, key: &RowKey) -> bool {
+        let places = self.index.get(key);
+        places.is_some_and(|places| {
+            places
+                .iter()
+                .flatten()
+                .any(|place| self.rows[*place].is_some())
+        })
+    }
+
+    /// Takes a row out, because a change that the chunk does not contain told it.
+    pub(crate) fn take(&mut self, key: &RowKey) -> Option<Row> {
+        let places = *self.index.get(key)?;
+        let mut taken = places
+            .into_iter()
+            .flatten()
+            .filter_map(|place| self.rows[place].take())
+            .collect::<Vec<_>>();
+        taken.pop().map(|waiting| waiting.row)
+    }
+
+    /// Takes every row out.
+    pub(crate) fn clear(&mut self) {
+        self.rows.iter_mut().for_each(|row| *row = None);
+    }
+
+    /// How many rows were read.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows that are left.
+    pub(crate) fn into_rows(self) -> VecDeque<Waiting> {
+        self.rows.into_iter().flatten().collect()
+    }
+}
+
+/// How many rows to read next, so that a chunk takes about `bytes`.
+pub(crate) fn next_rows(chunk: &Chunk, rows_max: usize) -> usize {
+    let average = chunk.bytes / chunk.len().max(1);
+    // Twice as many as before at most: rows grow wider without notice.
+    let fitting = chunk.plan.bytes / average.max(1);
+    fitting
+        .min(chunk.plan.rows.saturating_mul(2))
+        .clamp(1, rows_max)
+}
+
+#[cfg(test)]
+impl Chunk {
+    /// A chunk as it was read.
+    pub(crate) fn of(nonce: &str, seen: &str, rows: Vec<Waiting>, complete: bool) -> Chunk {
+        let plan = Plan {
+            table: 0,
+            after: None,
+            again: rows
+                .iter()
+                .filter(|row| row.again)
+                .map(|row| row.key.clone())
+                .collect(),
+            clears: false,
+            rows: 10,
+            bytes: 1000,
+            nonce: nonce.to_owned(),
+        };
+        let mut chunk = Chunk {
+            plan,
+            seen: Seen::parse(seen).unwrap(),
+            rows: Vec::new(),
+            index: HashMap::new(),
+            last: rows
+                .iter()
+                .rfind(|row| !row.again)
+                .map(|row| row.key.clone()),
+            complete,
+            bytes: 0,
+        };
+        rows.into_iter().for_each(|row| chunk.push(row));
+        chunk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_contains_what_was_over_when_it_was_taken() {
+        let seen = Seen::parse("10:20:10,14").unwrap();
+        for (xid, contained) in [
+            (9, true),
+            (10, false),
+            (11, true),
+            (14, false),
+            (19, true),
+            (20, false),
+            (21, false),
+        ] {
+            assert_eq!(seen.contains(xid), contained, "{xid}");
+        }
+        assert_eq!(Seen::parse("7:7:").unwrap().open, Vec::<u64>::new());
+        for text in ["", "1", "1:2", "1:x:", "1:2:3,x"] {
+            assert_eq!(Seen::parse(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_may_wrap_around(base: u64, xid in 0_u64..40) {
+            // What holds near zero holds anywhere, also where the lower half begins anew.
+            let base = base >> 1;
+            let near = Seen { least: 10, next: 20, open: vec![10, 14] };
+            let far = Seen { least: base + 10, next: base + 20, open: vec![base + 10, base + 14] };
+            prop_assert_eq!(near.contains(xid as u32), far.contains((base + xid) as u32));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9:,x]{0,20}") {
+            let _ = Seen::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,517 @@
+//! The source: a snapshot of each table, then every change, from one replication slot.
+//!
+//! One loop: ask for room, gather what the server has sent, emit it with the position after it.
+//! What is in hand travels in [`Stream`]; the socket is served by a task of its own, so the server is content while the loop waits for room.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Source};
+use lockstep_core::{Error, Kind, Position, Result, Shape};
+use uuid::Uuid;
+
+use crate::catalog;
+use crate::client::Client;
+use crate::config::{Config, Endpoint, own_name};
+use crate::enter::{Entered, enter, say};
+use crate::position::Cursor;
+use crate::publication::{self, Publication};
+use crate::readiness;
+use crate::snapshot::{self, Plan};
+use crate::stamp::Since;
+use crate::stream::{Ask, Stream};
+use crate::tables::Captured;
+use crate::wire::{self, Connection, Data, Purpose, Refusal, Release, Slab, Streaming};
+
+/// How often a position that moved over nothing of ours is told, so that the server can forget its log.
+const IDLE_ADVANCE: Duration = Duration::from_secs(1);
+/// How often what is durable is told to the server.
+const RELEASE_POLL: Duration = Duration::from_millis(50);
+/// How often the publication is looked at while nothing happens.
+const TEND_EVERY: Duration = Duration::from_secs(30);
+/// How long a migration may leave a table missing or odd before the run gives up.
+const MIGRATION_MAX: Duration = Duration::from_secs(2);
+/// How often a table is looked at meanwhile.
+const MIGRATION_POLL: Duration = Duration::from_millis(50);
+/// How long to wait at first, and at most, before a chunk that came too early is read again; a lock is given the longer time at once.
+const CHUNK_PAUSE: Duration = Duration::from_millis(5);
+const CHUNK_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often in a row a chunk may fail.
+const CHUNK_FAILURES_MAX: u32 = 3;
+/// How many rows the first chunk of a table reads at most; later ones follow from how wide they were.
+const FIRST_ROWS: usize = 1000;
+
+/// Reads a PostgreSQL database: its tables, then every change to them.
+pub struct PostgresSource {
+    client: Client,
+    config: Config,
+    endpoint: Endpoint,
+    system: String,
+    tables: Vec<String>,
+}
+
+impl Source for PostgresSource {
+    type Config = Config;
+
+    async fn open(config: Config, cx: OpenContext) -> Result<Self> {
+        let client = Client::open(&config, &cx).await?;
+        Ok(PostgresSource {
+            endpoint: config.endpoint(&cx.folder)?,
+            client,
+            config,
+            system: cx.system,
+            tables: cx.tables,
+        })
+    }
+
+    async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
+        let captured = self.captured().await?;
+        Ok(captured.into_iter().map(|table| table.shape).collect())
+    }
+
+    async fn check(&self, needs: &[Need]) -> Result<Vec<Finding>> {
+        let mut lease = self.client.begin("SELECT 1").await?;
+        let mut tables = Vec::new();
+        for name in &self.tables {
+            tables.push(catalog::table(lease.conn(), name).await?);
+        }
+        lease.keep();
+        readiness::check(&self.endpoint, &self.config, &self.system, &tables, needs).await
+    }
+
+    async fn run(self, resume: Option<Position>, out: Emitter) -> Result<()> {
+        tokio::select! {
+            biased;
+            () = out.stopped() => Err(Error::stopped()),
+            ended = self.session(resume, &out) => ended,
+        }
+    }
+}
+
+impl PostgresSource {
+    async fn session(&self, resume: Option<Position>, out: &Emitter) -> Result<()> {
+        let tables = self.captured().await?;
+        let application = own_name(&self.system);
+        let entered = enter(
+            &self.endpoint,
+            &self.config,
+            &self.system,
+            tables,
+            resume.as_ref(),
+        );
+        let Entered {
+            streaming,
+            reading,
+            tables,
+            target,
+            begins,
+            version,
+        } = entered.await?;
+        let release = streaming.release();
+        let mut run = Run {
+            source: self,
+            side: None,
+            application,
+            version,
+            rows: FIRST_ROWS.min(self.config.snapshot_rows),
+            chunk_at: Instant::now(),
+            chunk_pause: CHUNK_PAUSE,
+            slab: Slab::default(),
+            stream: Stream::new(tables, reading),
+            streaming,
+            target,
+            heard: 0,
+            urgent: false,
+            told: false,
+            advanced: Instant::now(),
+            tended: Instant::now(),
+        };
+        let incarnation = Arc::clone(&run.stream.reading.incarnation);
+        let pumping = async {
+            if begins {
+                out.emit(Vec::new(), run.stream.reading.position()).await?;
+            }
+            run.pump(out).await
+        };
+        tokio::select! {
+            ended = pumping => ended,
+            never = releasing(out, &incarnation, &release) => match never {},
+        }
+    }
+
+    /// What the catalog says of the tables.
+    async fn captured(&self) -> Result<Vec<Captured>> {
+        let mut lease = self.client.begin("SELECT 1").await?;
+        let mut captured = Vec::with_capacity(self.tables.len());
+        for name in &self.tables {
+            captured.push(Captured::of(&catalog::table(lease.conn(), name).await?)?);
+        }
+        lease.keep();
+        Ok(captured)
+    }
+}
+
+/// Tells the server what is durable, and so may be forgotten.
+async fn releasing(
+    out: &Emitter,
+    incarnation: &str,
+    release: &Release,
+) -> std::convert::Infallible {
+    let mut known = None;
+    let mut tick = tokio::time::interval(RELEASE_POLL);
+    loop {
+        tick.tick().await;
+        let safe = out.safe().filter(|safe| *safe.incarnation == *incarnation);
+        if safe == known {
+            continue;
+        }
+        if let Some(cursor) = safe.as_ref().and_then(Cursor::of) {
+            release.up_to(cursor.from.0);
+        }
+        known = safe;
+    }
+}
+
+/// A run under way.
+struct Run<'s> {
+    source: &'s PostgresSource,
+    streaming: Streaming,
+    stream: Stream,
+    slab: Slab,
+    /// For SQL beside the stream; opened when it is needed.
+    side: Option<Connection>,
+    application: String,
+    version: u32,
+    /// Most rows of the next chunk.
+    rows: usize,
+    /// Before this no chunk is read.
+    chunk_at: Instant,
+    /// How long to wait when the next one comes too early.
+    chunk_pause: Duration,
+    /// Where the server's log ended when the run began: once that is reached, the system has been looked at.
+    target: u64,
+    /// How far the server says it has read.
+    heard: u64,
+    /// Whether it wants an answer to that.
+    urgent: bool,
+    /// Whether anything was emitted since the beginning.
+    told: bool,
+    advanced: Instant,
+    tended: Instant,
+}
+
+impl Run<'_> {
+    async fn pump(&mut self, out: &Emitter) -> Result<()> {
+        loop {
+            let slot = out.room().await?;
+            self.gather(out).await?;
+            let changes = self.stream.batch();
+            slot.emit(changes, self.stream.reading.position())?;
+            self.told = true;
+        }
+    }
+
+    /// Reads until there is something to emit: a batch, or a position that is worth telling.
+    async fn gather(&mut self, out: &Emitter) -> Result<()> {
+        let config = &self.source.config;
+        let (changes_max, bytes_max) = (config.batch_max, config.batch_bytes);
+        while let Some(control) = asked(out).await {
+            self.obey(control);
+        }
+        self.chunk().await?;
+        loop {
+            if self.stream.is_placing() {
+                self.stream.place(changes_max, bytes_max);
+                return Ok(());
+            }
+            if self.stream.batch.len() >= changes_max || self.stream.bytes >= bytes_max {
+                return Ok(());
+            }
+            if let Some((tag, body)) = self.slab.pop()? {
+                self.take(tag, body).await?;
+                continue;
+            }
+            if let Some(slab) = self.streaming.ready()? {
+                self.slab = slab;
+                continue;
+            }
+            if !self.stream.batch.is_empty() || self.is_worth_telling() {
+                return Ok(());
+            }
+            self.chunk().await?;
+            self.wait(out).await?;
+        }
+    }
+
+    /// Takes one message of the server.
+    async fn take(&mut self, tag: u8, body: Bytes) -> Result<()> {
+        match tag {
+            b'd' => match wire::data(&body)? {
+                Data::Wal(bytes) => {
+                    if let Ask::Look(table) = self.stream.take(&bytes)? {
+                        self.look(table).await?;
+                        self.stream.fit(&bytes, table)?;
+                    }
+                    Ok(())
+                }
+                Data::Keepalive { end, reply } => {
+                    self.heard = self.heard.max(end);
+                    self.urgent |= reply;
+                    Ok(())
+                }
+            },
+            b'E' => {
+                let life = &self.stream.reading.incarnation;
+                Err(ended(Refusal::parse(&body), life))
+            }
+            b'N' | b'S' => Ok(()),
+            _ => Err(Error::transient("the server ended the replication stream")
+                .help("it is tried again; the server may be shutting down")),
+        }
+    }
+
+    /// Whether a position without changes is worth a batch; moves to it.
+    fn is_worth_telling(&mut self) -> bool {
+        let looked = self.heard.max(self.stream.reading.cursor.from.0) >= self.target;
+        let first = !self.told && looked;
+        let ripe = self.urgent || self.advanced.elapsed() >= IDLE_ADVANCE;
+        let moves = self.stream.is_ahead(self.heard) && (first || ripe);
+        self.urgent = false;
+        if moves {
+            self.stream.skip_to(self.heard);
+            self.advanced = Instant::now();
+        }
+        moves || first
+    }
+
+    /// Waits for the server, the runtime, or the time to look after something.
+    async fn wait(&mut self, out: &Emitter) -> Result<()> {
+        let mut pause = TEND_EVERY.saturating_sub(self.tended.elapsed());
+        if self.stream.is_ahead(self.heard) {
+            pause = pause.min(IDLE_ADVANCE.saturating_sub(self.advanced.elapsed()));
+        }
+        if self.wants_chunk() {
+            pause = pause.min(self.chunk_at.saturating_duration_since(Instant::now()));
+        }
+        tokio::select! {
+            slab = self.streaming.next() => self.slab = slab?,
+            control = out.control() => self.obey(control),
+            () = tokio::time::sleep(pause) => {
+                if self.tended.elapsed() >= TEND_EVERY {
+                    self.tended = Instant::now();
+                    self.tend().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, control: Control) {
+        match control {
+            Control::Backfill { table } => {
+                let known = self
+                    .stream
+                    .tables
+                    .iter()
+                    .position(|known| known.name == table);
+                match known {
+                    Some(known) => self.stream.read_again(known),
+                    None => {
+                        tracing::warn!(%table, known = ?self.source.tables, "no flow reads the table that was to be read again");
+                    }
+                }
+            }
+            other => tracing::warn!(?other, "the postgres source cannot do what was asked"),
+        }
+    }
+
+    /// Sees to it that the publication still tells of every table: one that was dropped and made anew is not in it.
+    async fn tend(&mut self) -> Result<()> {
+        let name = self.source.config.publication(&self.source.system);
+        let version = self.version;
+        let found = publication::look(self.side().await?, &name, version).await;
+        let Some(found) = self.beside(found)? else {
+            return Err(Error::config(format!("publication `{name}` was dropped"))
+                .help("start again: it is made anew where the role may, and the tables are read again"));
+        };
+        if let Some(table) = found.missing(&self.stream.tables).first() {
+            let table = &self.stream.tables[*table];
+            // The next run adds it and reads the table again.
+            return Err(Error::transient(format!(
+                "publication `{name}` lacks table `{}`",
+                table.name
+            ))
+            .help(publication::add(&name, std::iter::once(table))));
+        }
+        for table in 0..self.stream.tables.len() {
+            self.compare(table, &found).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a table read again that left the publication and came back, or is another one of the same name.
+    async fn compare(&mut self, table: usize, told: &Publication) -> Result<()> {
+        let captured = &self.stream.tables[table];
+        let now = told.stamp(captured);
+        let known = &self.stream.reading.cursor.known;
+        if known.get(&captured.name) == Some(&now) {
+            return Ok(());
+        }
+        let was = known.get(&captured.name).cloned();
+        self.look(table).await?;
+        let captured = &self.stream.tables[table];
+        let now = told.stamp(captured);
+        let since = was.map_or(Since::Nothing, |was| was.since(&now, captured));
+        say(captured, since);
+        if since == Since::Untold {
+            self.stream.read_again(table);
+        }
+        let name = self.stream.tables[table].name.clone();
+        self.stream.reading.cursor.known.insert(name, now);
+        Ok(())
+    }
+
+    fn wants_chunk(&self) -> bool {
+        self.stream.chunk.is_none()
+            && !self.stream.is_placing()
+            && !self.stream.reading.cursor.todo.is_empty()
+    }
+
+    /// Reads the next chunk of a snapshot, if one is under way and none waits for its place.
+    async fn chunk(&mut self) -> Result<()> {
+        if !self.wants_chunk() || Instant::now() < self.chunk_at {
+            return Ok(());
+        }
+        let mut failures = 0;
+        loop {
+            let cursor = &self.stream.reading.cursor;
+            let first = cursor.todo.first();
+            let Some(table) =
+                first.and_then(|name| self.stream.tables.iter().position(|t| t.name == *name))
+            else {
+                return Ok(());
+            };
+            let clears = cursor.anew.contains(&self.stream.tables[table].name);
+            let plan = Plan {
+                table,
+                after: cursor.after.clone(),
+                again: if clears {
+                    Vec::new()
+                } else {
+                    cursor.again.clone()
+                },
+                clears,
+                rows: if clears { 0 } else { self.rows },
+                bytes: self.source.config.batch_bytes,
+                nonce: Uuid::new_v4().to_string(),
+            };
+            self.side().await?;
+            let Some(side) = &mut self.side else {
+                return Ok(());
+            };
+            let read = snapshot::read(side, plan, &self.stream.tables[table]).await;
+            match self.beside(read) {
+                // The server ends a transaction a little after it sent it; behind a standby that does not answer, much later.
+                Ok(chunk) if self.stream.told_more_than(&chunk) => {
+                    self.chunk_at = Instant::now() + self.chunk_pause;
+                    self.chunk_pause = (self.chunk_pause * 2).min(CHUNK_PAUSE_MAX);
+                    return Ok(());
+                }
+                Ok(chunk) => {
+                    self.chunk_pause = CHUNK_PAUSE;
+                    if !chunk.plan.clears {
+                        let most = self.source.config.snapshot_rows;
+                        self.rows = snapshot::next_rows(&chunk, most);
+                    }
+                    self.stream.chunk = Some(chunk);
+                    return Ok(());
+                }
+                // A migration holds the table; meanwhile the stream goes on.
+                Err(error) if wire::is_state(&error, "55P03") => {
+                    tracing::warn!(
+                        error = error.chain(),
+                        "the table is locked, its snapshot waits"
+                    );
+                    self.chunk_at = Instant::now() + CHUNK_PAUSE_MAX;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == Kind::Config && failures < CHUNK_FAILURES_MAX => {
+                    failures += 1;
+                    self.look(table).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Looks at a table again. A migration may take several transactions, so what does not fit gets a while to settle.
+    async fn look(&mut self, table: usize) -> Result<()> {
+        let patience = Instant::now() + MIGRATION_MAX;
+        loop {
+            match self.looked(table).await {
+                Ok(newer) => {
+                    self.stream.replace(table, newer);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == Kind::Config && Instant::now() < patience => {
+                    tokio::time::sleep(MIGRATION_POLL).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn looked(&self, table: usize) -> Result<Captured> {
+        let known = &self.stream.tables[table];
+        let mut lease = self.source.client.begin("SELECT 1").await?;
+        let newer = Captured::of(&catalog::table(lease.conn(), &known.name).await?)?;
+        lease.keep();
+        known.still_fits(&newer)?;
+        Ok(newer)
+    }
+
+    /// The connection for SQL.
+    async fn side(&mut self) -> Result<&mut Connection> {
+        let side = match self.side.take() {
+            Some(side) => side,
+            None => {
+                Connection::open(&self.source.endpoint, &self.application, Purpose::Sql).await?
+            }
+        };
+        Ok(self.side.insert(side))
+    }
+
+    /// A connection on which something failed is in the middle of something.
+    fn beside<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if outcome.is_err() {
+            self.side = None;
+        }
+        outcome
+    }
+}
+
+/// What the runtime has asked for by now.
+async fn asked(out: &Emitter) -> Option<Control> {
+    tokio::select! {
+        biased;
+        control = out.control() => Some(control),
+        () = std::future::ready(()) => None,
+    }
+}
+
+/// Why the server ended the stream.
+fn ended(refusal: Refusal, life: &str) -> Error {
+    let state = refusal.state.clone();
+    let error = refusal.into_error();
+    match state.as_str() {
+        // The plug-in looks for its publication as it stood at the time of each change.
+        "42704" => Error::config("changes are lost: the publication did not exist when they were written, or was dropped since")
+            .because(error)
+            .with("life", life)
+            .help(format!(
+                "nothing is skipped silently: to accept the gap, set `accept_gap_of = \"{life}\"` for the system; a new life then begins with a new slot and a snapshot, and `lockstep verify` names the deletes that fell into the gap"
+            )),
+        _ => error,
+    }
+}

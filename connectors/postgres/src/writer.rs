@@ -1,0 +1,323 @@
+//! Writes changes inside a transaction, a whole run of them with each statement.
+//!
+//! Changes are cut into runs in which no key occurs twice, so that inside a run the order does not matter and rows can be written together: first those that get another key, then deletes, whole rows, and rows of which only some columns were sent.
+//! Knows nothing of transactions, progress or lanes; a change that the target refuses is told from a target that does not work.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use lockstep_core::change::Op;
+use lockstep_core::connector::Outcome;
+use lockstep_core::{Change, Error, Key, Kind, Row, Value};
+use sqlx::postgres::{PgConnection, PgDatabaseError};
+use sqlx::query::Query;
+use sqlx::{Postgres, postgres::PgArguments};
+
+use crate::client::{by_state, failure, sql, sqlstate, words};
+use crate::encode::Values;
+use crate::sink::{BOUND, is_for};
+use crate::statements::Target;
+
+/// Most bytes of values that one run sends; a larger row still travels, alone.
+const RUN_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What one statement writes, column by column.
+#[derive(Debug)]
+struct Group {
+    /// Positions of the columns in the target.
+    set: Vec<usize>,
+    values: Vec<Values>,
+    rows: usize,
+}
+
+/// Changes of one target among which no key occurs twice.
+#[derive(Debug)]
+pub(crate) struct Run {
+    target: Arc<Target>,
+    /// Every row of the table goes; such a run holds nothing else.
+    clear: bool,
+    /// Rows that get another key, by the columns that were sent.
+    moves: BTreeMap<Vec<usize>, Group>,
+    deletes: Group,
+    upserts: Group,
+    /// Rows of which some columns were sent, by which ones.
+    updates: BTreeMap<Vec<usize>, Group>,
+    keys: HashSet<Key>,
+    bytes: usize,
+}
+
+/// Why a run was not written.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The target refuses something in it; the outcome is that of a change that stands alone.
+    Refused(Outcome),
+    /// Nothing can be written.
+    Stop(Error),
+}
+
+/// Cuts the changes at `places` into runs, in order; `targets` are those of their shapes. A change that cannot even be sent is refused at once.
+pub(crate) fn runs(
+    changes: &[Change],
+    places: impl Iterator<Item = usize>,
+    targets: &[Arc<Target>],
+    refused: &mut Vec<(usize, Outcome)>,
+) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for place in places {
+        let change = &changes[place];
+        let Some(target) = targets.iter().find(|target| is_for(target, &change.shape)) else {
+            continue;
+        };
+        match add(&mut runs, target, change) {
+            Ok(()) => {}
+            Err(reason) => refused.push((place, Outcome::Rejected { reason })),
+        }
+    }
+    runs
+}
+
+fn add(runs: &mut Vec<Run>, target: &Arc<Target>, change: &Change) -> Result<(), String> {
+    if change.op == Op::Truncated {
+        let mut run = Run::new(Arc::clone(target));
+        run.clear = true;
+        runs.push(run);
+        return Ok(());
+    }
+    let now = key_of(target, &change.row)?;
+    let old = change.before.as_ref().filter(|_| change.op.is_upsert());
+    let old = old
+        .and_then(|before| key_of(target, before).ok())
+        .filter(|old| *old != now);
+    let fits = |run: &Run| {
+        Arc::ptr_eq(&run.target, target)
+            && !run.clear
+            && run.bytes < RUN_BYTES_MAX
+            && !run.keys.contains(&now)
+            && !old.as_ref().is_some_and(|old| run.keys.contains(old))
+    };
+    if !runs.last().is_some_and(fits) {
+        runs.push(Run::new(Arc::clone(target)));
+    }
+    let Some(run) = runs.last_mut() else {
+        return Ok(());
+    };
+    match run.take(change, old.is_some()) {
+        // No row has a key that the column cannot hold.
+        Err(_) if change.op == Op::Deleted => {}
+        taken => taken?,
+    }
+    run.keys.insert(now);
+    run.keys.extend(old);
+    Ok(())
+}
+
+fn key_of(target: &Target, row: &Row) -> Result<Key, String> {
+    let key = &target.shape.key;
+    Key::encode(key.iter().map(|column| row.value(*column))).map_err(|error| {
+        let names = key
+            .iter()
+            .map(|column| target.shape.columns[*column].name.as_str());
+        format!("{error} (key: {})", names.collect::<Vec<_>>().join(", "))
+    })
+}
+
+impl Group {
+    fn new(target: &Target, set: Vec<usize>, old_key: bool) -> Group {
+        let old_key = if old_key {
+            target.shape.key.as_slice()
+        } else {
+            &[]
+        };
+        let columns = set.iter().chain(old_key);
+        let values = columns.map(|column| Values::new(&target.columns[*column].encoder));
+        Group {
+            values: values.collect(),
+            set,
+            rows: 0,
+        }
+    }
+
+    /// Adds a row, and behind it an old key.
+    fn push(&mut self, target: &Target, row: &Row, before: Option<&Row>) -> Result<usize, String> {
+        let new = self.set.iter().map(|column| (*column, row));
+        let old = before
+            .into_iter()
+            .flat_map(|before| target.shape.key.iter().map(move |column| (*column, before)));
+        let mut taken = Vec::with_capacity(self.values.len());
+        for (values, (column, row)) in self.values.iter_mut().zip(new.chain(old)) {
+            let value = row.value(column).unwrap_or(&Value::Null);
+            match values.push(&target.columns[column].encoder, value) {
+                Ok(bytes) => taken.push(bytes),
+                Err(why) => {
+                    // The columns stay of one length.
+                    let begun = self.values.iter_mut().zip(taken);
+                    begun.for_each(|(values, bytes)| values.pop(bytes));
+                    let name = &target.shape.columns[column].name;
+                    return Err(format!("column `{name}`: {why}"));
+                }
+            }
+        }
+        let bytes = taken.iter().sum();
+        self.rows += 1;
+        Ok(bytes)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    fn query(&self, statement: impl Into<Arc<str>>) -> Query<'static, Postgres, PgArguments> {
+        let mut query = sqlx::query(sql(statement));
+        for values in &self.values {
+            query = query.bind(values.clone());
+        }
+        query
+    }
+}
+
+impl Run {
+    fn new(target: Arc<Target>) -> Run {
+        let width = target.columns.len();
+        Run {
+            clear: false,
+            moves: BTreeMap::new(),
+            deletes: Group::new(&target, Vec::new(), true),
+            upserts: Group::new(&target, (0..width).collect(), false),
+            updates: BTreeMap::new(),
+            keys: HashSet::new(),
+            bytes: 0,
+            target,
+        }
+    }
+
+    fn take(&mut self, change: &Change, moved: bool) -> Result<(), String> {
+        let target = &self.target;
+        let row = &change.row;
+        let empty = Row::default();
+        if change.op == Op::Deleted {
+            self.bytes += self.deletes.push(target, &empty, Some(row))?;
+            return Ok(());
+        }
+        let sent: Vec<usize> = (0..target.columns.len())
+            .filter(|column| row.value(*column).is_some())
+            .collect();
+        let before = change.before.as_ref().filter(|_| moved);
+        if let Some(before) = before {
+            let group = self.moves.entry(sent.clone());
+            let group = group.or_insert_with(|| Group::new(target, sent.clone(), true));
+            self.bytes += group.push(target, row, Some(before))?;
+        }
+        let group = if sent.len() == target.columns.len() {
+            &mut self.upserts
+        } else {
+            let group = self.updates.entry(sent.clone());
+            group.or_insert_with(|| Group::new(target, sent, false))
+        };
+        self.bytes += group.push(target, row, None)?;
+        if let Some(before) = before {
+            // Where both rows exist the old one goes, and the new one is written.
+            self.bytes += self.deletes.push(target, &empty, Some(before))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the run.
+    pub(crate) async fn write(&self, conn: &mut PgConnection) -> Result<(), Failed> {
+        let target = &self.target;
+        let failed = |error| self.failed(error);
+        if self.clear {
+            return clear(target, conn).await.map_err(failed);
+        }
+        for (set, group) in self.moves.iter().filter(|(_, group)| !group.is_empty()) {
+            group
+                .query(target.rekey(set))
+                .execute(&mut *conn)
+                .await
+                .map_err(failed)?;
+        }
+        if !self.deletes.is_empty() {
+            let delete = self.deletes.query(Arc::clone(&target.delete));
+            delete.execute(&mut *conn).await.map_err(failed)?;
+        }
+        if !self.upserts.is_empty() {
+            let upsert = self.upserts.query(Arc::clone(&target.upsert));
+            upsert.execute(&mut *conn).await.map_err(failed)?;
+        }
+        for (set, group) in self.updates.iter().filter(|(_, group)| !group.is_empty()) {
+            let missing = group
+                .query(target.update(set))
+                .fetch_optional(&mut *conn)
+                .await;
+            if missing.map_err(failed)?.is_some() {
+                return Err(Failed::Refused(Outcome::Rejected {
+                    reason: "the target has no such row, and only some of its columns were sent: a whole row is needed".to_owned(),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: sqlx::Error) -> Failed {
+        let deletes =
+            !self.deletes.is_empty() && self.upserts.is_empty() && self.updates.is_empty();
+        failed(error, deletes)
+    }
+}
+
+/// Removes every row of a table: at once where that is allowed, because one by one a large table takes longer than an `apply` may.
+async fn clear(target: &Target, conn: &mut PgConnection) -> sqlx::Result<()> {
+    let may: bool = sqlx::query_scalar(sql(Arc::clone(&target.may_truncate)))
+        .fetch_one(&mut *conn)
+        .await?;
+    let statement = if may { &target.truncate } else { &target.clear };
+    // Nobody gains by stopping it a little before the deadline of the whole `apply`.
+    sqlx::raw_sql("SET LOCAL statement_timeout = 0")
+        .execute(&mut *conn)
+        .await?;
+    let cleared = sqlx::query(sql(Arc::clone(statement)));
+    cleared.execute(&mut *conn).await?;
+    sqlx::raw_sql(BOUND).execute(conn).await?;
+    Ok(())
+}
+
+/// Tells a refusal from trouble. `deletes` says that rows were removed, which decides who waits for whom at a foreign key.
+pub(crate) fn failed(error: sqlx::Error, deletes: bool) -> Failed {
+    let state = sqlstate(&error).unwrap_or_default().to_owned();
+    let by_policy = match &error {
+        sqlx::Error::Database(inner) => inner.try_downcast_ref().is_some_and(is_row_security),
+        _ => false,
+    };
+    // An identity column that was made after the statements were.
+    let refused = by_state(&state).0 == Kind::Invalid || state == "428C9" || by_policy;
+    let sqlx::Error::Database(inner) = &error else {
+        return Failed::Stop(failure("cannot write to the database", error));
+    };
+    let Some(inner) = inner
+        .try_downcast_ref::<PgDatabaseError>()
+        .filter(|_| refused)
+    else {
+        return Failed::Stop(failure("cannot write to the database", error));
+    };
+    let mut said = words(&state, inner.message());
+    if is_row_security(inner) {
+        said += "; where every row is to be written, run: ALTER ROLE <the role of `url`> BYPASSRLS";
+    }
+    if state == "23503" {
+        let (constraint, table) = (
+            inner.constraint().unwrap_or_default(),
+            inner.table().unwrap_or_default(),
+        );
+        let on = if deletes {
+            format!("the rows of `{table}` that refer to it by `{constraint}` to go")
+        } else {
+            format!("the row that `{constraint}` of `{table}` refers to")
+        };
+        return Failed::Refused(Outcome::Waiting { on });
+    }
+    Failed::Refused(Outcome::Rejected { reason: said })
+}
+
+/// Whether a policy of the table refuses a row, which bears the state of a missing permission; the message would be in the server's language.
+fn is_row_security(error: &PgDatabaseError) -> bool {
+    error.code() == "42501" && error.routine() == Some("ExecWithCheckOptions")
+}
