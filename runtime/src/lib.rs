@@ -12,8 +12,11 @@ pub mod deliver;
 pub mod log;
 pub mod verify;
 
+mod again;
 pub mod api;
 pub mod explain;
+pub mod inbox;
+mod lease;
 pub mod quarantine;
 pub mod report;
 pub mod status;

@@ -2,7 +2,7 @@
 //!
 //! [`preflight`](crate::config::preflight()) makes it; the steps only carry it out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lockstep_core::Shape;
@@ -92,5 +92,56 @@ impl Plan {
             plan.deliveries.extend(targets);
         }
         plan
+    }
+
+    /// What it amounts to once nothing is missing any more: how many captures and deliveries.
+    #[must_use]
+    pub fn parts_of(config: &Config) -> usize {
+        let sources: BTreeSet<&String> = config.flows.values().map(|flow| &flow.from).collect();
+        let targets = config.flows.values().map(|flow| flow.to.len());
+        sources.len() + targets.sum::<usize>()
+    }
+
+    /// Leaves out what runs already.
+    #[must_use]
+    pub fn without(mut self, running: &Started) -> Plan {
+        self.captures
+            .retain(|system, _| !running.captures.contains(system));
+        self.deliveries.retain(|delivered| {
+            let name = (delivered.flow.clone(), delivered.to.clone());
+            !running.deliveries.contains(&name)
+        });
+        self
+    }
+}
+
+/// What of a configuration runs already.
+#[derive(Clone, Debug, Default)]
+pub struct Started {
+    /// By system.
+    captures: BTreeSet<String>,
+    /// By flow and target.
+    deliveries: BTreeSet<(String, String)>,
+}
+
+impl Started {
+    /// Takes note of what is started now.
+    pub fn add(&mut self, plan: &Plan) {
+        self.captures.extend(plan.captures.keys().cloned());
+        let names = plan.deliveries.iter();
+        self.deliveries
+            .extend(names.map(|delivered| (delivered.flow.clone(), delivered.to.clone())));
+    }
+
+    /// Whether a flow runs into a target.
+    #[must_use]
+    pub fn delivers(&self, flow: &str, to: &str) -> bool {
+        self.deliveries.contains(&(flow.to_owned(), to.to_owned()))
+    }
+
+    /// How many captures and deliveries that is.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.captures.len() + self.deliveries.len()
     }
 }

@@ -1,28 +1,40 @@
 //! A run: the log, one capture per source system, one delivery per flow and target, the HTTP interface, and an orderly end.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_core::connector::Registry;
 use lockstep_core::error::{Error, Result};
+use lockstep_core::log::subject;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Access};
-use crate::capture::Capture;
-use crate::config::{Config, LogConfig, Role};
+use crate::capture::{Capture, OpenSource};
+use crate::config::{self, Config, LogConfig, NatsConfig, Role};
 use crate::deliver::Delivery;
+use crate::inbox::{self, Desk};
+use crate::lease::{self, Holder, Leases};
 use crate::log::embedded::{Embedded, EmbeddedOptions};
+use crate::log::nats::{Nats, NatsOptions, bucket_stream};
 use crate::log::{self, Log, LogError, POSITIONS, SETTLED, StreamConfig};
-use crate::plan::Plan;
-use crate::quarantine::Quarantine;
-use crate::status::Board;
+use crate::plan::{self, Plan, Started};
+use crate::quarantine::{self, Quarantine};
+use crate::status::{self, Board};
 
 /// How long the tasks may take to end once the run is told to stop.
 const GRACE: Duration = Duration::from_secs(20);
+/// How long after a look at systems that are away the next one comes.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// How long to wait for a log that another process holds: commands that look into it are quick, a runtime is not.
 const LOOKER_GRACE: Duration = Duration::from_secs(2);
+
+/// The buckets of targets' progress and of what was noted of streams.
+const PROGRESS: &str = "LS_PROGRESS";
+const INDEX: &str = "LS_INDEX";
 
 /// An opened log with what is kept in it beside the changes.
 pub struct Store {
@@ -30,48 +42,163 @@ pub struct Store {
     pub log: Arc<dyn Log>,
     /// Its quarantine.
     pub quarantine: Arc<Quarantine>,
-    engine: Arc<Embedded>,
+    engine: Engine,
+}
+
+/// The engine under the log, for what only its owner does.
+enum Engine {
+    Embedded(Arc<Embedded>),
+    Nats(Arc<Nats>),
+}
+
+impl Engine {
+    /// Who only looks changes nothing there, whatever the configuration says by now.
+    async fn open(config: &Config, looks: bool) -> Result<Engine, LogError> {
+        let limits = if looks {
+            Vec::new()
+        } else {
+            all_streams(config)
+        };
+        match &config.log {
+            LogConfig::Embedded { path, .. } => {
+                let options = EmbeddedOptions {
+                    limits,
+                    ..EmbeddedOptions::default()
+                };
+                take(path, &options).await.map(Engine::Embedded)
+            }
+            LogConfig::Nats(nats) => {
+                let options = NatsOptions {
+                    limits,
+                    looks,
+                    ..nats_options(nats)
+                };
+                Nats::open(options).await.map(Engine::Nats)
+            }
+        }
+    }
+
+    fn log(&self) -> Arc<dyn Log> {
+        match self {
+            Engine::Embedded(log) => Arc::clone(log) as Arc<dyn Log>,
+            Engine::Nats(log) => Arc::clone(log) as Arc<dyn Log>,
+        }
+    }
+}
+
+/// How to reach the configured servers.
+#[must_use]
+pub fn nats_options(config: &NatsConfig) -> NatsOptions {
+    NatsOptions {
+        servers: config.servers.clone(),
+        user: config.user.clone(),
+        password: config.password.clone(),
+        token: config.token.clone(),
+        credentials: config.credentials.clone(),
+        nkey: config.nkey.clone(),
+        tls: config.tls.clone(),
+        replicas: config.replicas,
+        ..NatsOptions::default()
+    }
+}
+
+/// The streams of a run: settled events, and the positions of sources.
+#[must_use]
+pub fn streams(log: &LogConfig) -> [StreamConfig; 2] {
+    // Only the last position of a system matters; the others are for when somebody else publishes there.
+    let positions = StreamConfig {
+        max_per_subject: Some(8),
+        ..stream(POSITIONS, "ls.pos.*")
+    };
+    [settled(log), positions]
+}
+
+/// Every stream that a run of this configuration keeps on servers, those under buckets included.
+pub(crate) fn all_streams(config: &Config) -> Vec<StreamConfig> {
+    let buckets = [quarantine::BUCKET, PROGRESS, INDEX];
+    let mut all = Vec::from(streams(&config.log));
+    all.extend(inbox::configured(config));
+    all.extend([quarantine::stream(), lease::stream()]);
+    all.extend(buckets.map(bucket_stream));
+    all
+}
+
+fn settled(log: &LogConfig) -> StreamConfig {
+    let max_age = log.max_age();
+    let settled = stream(SETTLED, "ls.set.>");
+    StreamConfig {
+        max_age,
+        max_bytes: log.max_bytes(),
+        // Nothing is remembered for longer than it is kept.
+        duplicate_window: max_age.map_or(settled.duplicate_window, |age| {
+            age.min(settled.duplicate_window)
+        }),
+        ..settled
+    }
+}
+
+fn stream(name: &str, subject: &str) -> StreamConfig {
+    StreamConfig {
+        name: name.to_owned(),
+        subjects: vec![subject.to_owned()],
+        max_age: None,
+        max_bytes: None,
+        max_per_subject: None,
+        duplicate_window: Duration::from_secs(120),
+    }
 }
 
 impl Store {
     /// Opens the log that the configuration names, and makes its streams.
     ///
     /// # Errors
-    /// A log that is in use, damaged, or cannot be written.
+    /// A log that is in use, damaged, out of reach, or cannot be written.
     pub async fn open(config: &Config) -> Result<Store> {
-        let LogConfig::Embedded {
-            path,
-            max_age,
-            max_bytes,
-        } = &config.log;
-        let stream = |name: &str, subject: &str| StreamConfig {
-            name: name.to_owned(),
-            subjects: vec![subject.to_owned()],
-            max_age: None,
-            max_bytes: None,
-            max_per_subject: None,
-            duplicate_window: Duration::from_secs(120),
-        };
-        let settled = StreamConfig {
-            max_age: *max_age,
-            max_bytes: *max_bytes,
-            ..stream(SETTLED, "ls.set.>")
-        };
-        // Only the last position of a system matters.
-        let positions = StreamConfig {
-            max_per_subject: Some(1),
-            ..stream(POSITIONS, "ls.pos.*")
-        };
-        let options = EmbeddedOptions {
-            limits: vec![settled.clone()],
-            ..EmbeddedOptions::default()
-        };
-        let engine = take(path, &options).await.map_err(log::to_error)?;
-        let log: Arc<dyn Log> = engine.clone();
-        for config in [&settled, &positions] {
+        let engine = Box::pin(Engine::open(config, false))
+            .await
+            .map_err(log::to_error)?;
+        let log = engine.log();
+        for config in &streams(&config.log) {
             log.ensure_stream(config).await.map_err(log::to_error)?;
         }
-        let quarantine = Arc::new(Quarantine::open(Arc::clone(&log)).await?);
+        Store::over(engine).await.map_err(log::to_error)
+    }
+
+    /// Opens the log to look into it; none where nothing ever ran. Settings and streams stay as they are.
+    ///
+    /// # Errors
+    /// A log that is in use, damaged or out of reach.
+    pub async fn look(config: &Config) -> Result<Option<Store>> {
+        if let LogConfig::Embedded { path, .. } = &config.log
+            && !path.exists()
+        {
+            return Ok(None);
+        }
+        let engine = Box::pin(Engine::open(config, true))
+            .await
+            .map_err(log::to_error)?;
+        let log = engine.log();
+        for declared in &streams(&config.log) {
+            match log.stream(&declared.name).await {
+                Ok(_) => {}
+                Err(LogError::Missing { .. }) if config.log.is_shared() => return Ok(None),
+                // A run that was cut short before it made them: the file is nobody else's.
+                Err(LogError::Missing { .. }) => {
+                    log.ensure_stream(declared).await.map_err(log::to_error)?;
+                }
+                Err(error) => return Err(log::to_error(error)),
+            }
+        }
+        match Store::over(engine).await {
+            Ok(store) => Ok(Some(store)),
+            Err(LogError::Missing { .. }) => Ok(None),
+            Err(error) => Err(log::to_error(error)),
+        }
+    }
+
+    async fn over(engine: Engine) -> Result<Store, LogError> {
+        let log = engine.log();
+        let quarantine = Arc::new(Quarantine::over(Arc::clone(&log)).await?);
         Ok(Store {
             log,
             quarantine,
@@ -81,8 +208,13 @@ impl Store {
 
     /// Writes down what is under way and closes the log.
     pub async fn close(self) {
-        if let Err(error) = self.engine.close().await {
-            tracing::warn!(%error, "the log did not close cleanly; the next start looks it over");
+        match self.engine {
+            Engine::Embedded(engine) => {
+                if let Err(error) = engine.close().await {
+                    tracing::warn!(%error, "the log did not close cleanly; the next start looks it over");
+                }
+            }
+            Engine::Nats(engine) => engine.close().await,
         }
     }
 }
@@ -113,73 +245,61 @@ pub async fn run(
     let store = Store::open(&config).await?;
     let expired = store.quarantine.expire(jiff::Timestamp::now()).await?;
     tracing::debug!(expired, "quarantine looked over");
-    let board = Arc::new(Board::default());
     let mut tasks = JoinSet::new();
     let access = Access::create(&config.api.folder)?;
+    let me = if config.log.is_shared() {
+        Some(Holder::of(&config.api.folder)?)
+    } else {
+        None
+    };
+    let board = Arc::new(match &me {
+        Some((me, _)) => Board::of(me.clone()),
+        None => Board::default(),
+    });
     let server =
         api::Server::bind(&config, &store, Arc::clone(&board), &access, stop.clone()).await?;
     tracing::info!(address = %server.address(), "lockstep runs");
     tasks.spawn(named("api".to_owned(), server.serve(stop.clone())));
-    for (system, entities) in plan.captures {
-        let capture = Capture {
-            open: {
-                let (config, registry, system) =
-                    (Arc::clone(&config), Arc::clone(&registry), system.clone());
-                Box::new(move || {
-                    let (config, registry, system) =
-                        (Arc::clone(&config), Arc::clone(&registry), system.clone());
-                    Box::pin(async move {
-                        let (connector, settings) = of(&config, &system)?;
-                        let cx = config.open_context(&system, Role::Source);
-                        registry.get(connector)?.open_source(settings, cx).await
-                    })
-                })
-            },
-            system,
-            entities,
-            log: Arc::clone(&store.log),
-            quarantine: Arc::clone(&store.quarantine),
-            board: Arc::clone(&board),
-        };
-        let name = format!("capture of {}", capture.system);
-        tasks.spawn(named(name, capture.run(stop.clone())));
-    }
-    for delivered in plan.deliveries {
-        let delivery = Delivery {
-            open: {
-                let (config, registry, system) = (
-                    Arc::clone(&config),
-                    Arc::clone(&registry),
-                    delivered.to.clone(),
-                );
-                Box::new(move || {
-                    let (config, registry, system) =
-                        (Arc::clone(&config), Arc::clone(&registry), system.clone());
-                    Box::pin(async move {
-                        let (connector, settings) = of(&config, &system)?;
-                        let cx = config.open_context(&system, Role::Sink);
-                        registry.get(connector)?.open_sink(settings, cx).await
-                    })
-                })
-            },
-            plan: delivered,
-            log: Arc::clone(&store.log),
-            quarantine: Arc::clone(&store.quarantine),
-            board: Arc::clone(&board),
-        };
-        let name = format!("delivery of {} to {}", delivery.plan.flow, delivery.plan.to);
-        tasks.spawn(named(name, delivery.run(stop.clone())));
-    }
-    let died = tokio::select! {
-        () = stop.cancelled() => None,
-        // Tasks end only when they are told to, or when they panic.
-        ended = tasks.join_next() => match ended {
-            Some(Err(error)) if error.is_panic() => Some(error),
-            _ => {
-                stop.cancelled().await;
-                None
+    inbox::ensure(&*store.log, &config).await?;
+    let parts = Parts {
+        config: &config,
+        registry: &registry,
+        store: &store,
+        board: &board,
+    };
+    // A log that only one runtime can hold needs no leases.
+    let leases = match &me {
+        Some((me, _)) => {
+            let all = Plan::parts_of(&config);
+            Some(share(me, &store.log, &board, all, &stop, &mut tasks).await?)
+        }
+        None => None,
+    };
+    let mut starting = Starting {
+        parts,
+        leases,
+        started: Started::default(),
+    };
+    starting.begin(plan, &mut tasks, &stop)?;
+    let mut missing = pin!(missing(&config, &registry));
+    starting.tell_missing();
+    let died = loop {
+        tokio::select! {
+            () = stop.cancelled() => break None,
+            found = &mut missing, if !starting.is_complete() => {
+                starting.begin(found, &mut tasks, &stop)?;
+                missing.set(self::missing(&config, &registry));
             }
-        },
+            // Tasks end only when they are told to, or when they panic.
+            ended = tasks.join_next() => match ended {
+                Some(Err(error)) if error.is_panic() => break Some(error),
+                Some(_) => {}
+                None => {
+                    stop.cancelled().await;
+                    break None;
+                }
+            },
+        }
     };
     stop.cancel();
     tracing::info!("lockstep stops: finishing what is under way");
@@ -197,6 +317,211 @@ pub async fn run(
         None => Ok(()),
         Some(error) => Err(Error::unexpected("a part of the runtime failed in a way it should not; what was under way is done again at the next start").because(error)),
     }
+}
+
+/// Looks, after a while, what a configuration amounts to by now.
+async fn missing(config: &Config, registry: &Registry) -> Plan {
+    tokio::time::sleep(LOOK_AGAIN).await;
+    Plan::of(config, &config::preflight(config, registry).await)
+}
+
+/// Begins captures and deliveries, now and when what they need comes back.
+struct Starting<'a> {
+    parts: Parts<'a>,
+    leases: Option<Leases>,
+    started: Started,
+}
+
+impl Starting<'_> {
+    /// Begins what does not run yet.
+    fn begin(
+        &mut self,
+        plan: Plan,
+        tasks: &mut JoinSet<()>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let plan = plan.without(&self.started);
+        self.started.add(&plan);
+        for (system, entities) in plan.captures {
+            let capture = self.parts.capture(system, entities)?;
+            let name = format!("capture of {}", capture.system);
+            let task = run_capture(capture, self.leases.clone(), stop.clone());
+            tasks.spawn(named(name, task));
+        }
+        for delivered in plan.deliveries {
+            let delivery = self.parts.delivery(delivered);
+            let name = format!("delivery of {} to {}", delivery.plan.flow, delivery.plan.to);
+            let task = run_delivery(delivery, self.leases.clone(), stop.clone());
+            tasks.spawn(named(name, task));
+        }
+        Ok(())
+    }
+
+    /// Whether everything that is configured runs.
+    fn is_complete(&self) -> bool {
+        self.started.parts() >= Plan::parts_of(self.parts.config)
+    }
+
+    /// Shows the flows that cannot run yet.
+    fn tell_missing(&self) {
+        let error =
+            Error::transient("a system of this flow was away or unfit when lockstep started")
+                .help("`lockstep check` says which; the flow starts by itself once it is back");
+        for flow in self.parts.config.flows.values() {
+            for to in &flow.to {
+                if !self.started.delivers(&flow.name, to) {
+                    let board = self.parts.board;
+                    board.flow(&flow.name, to, &flow.entity, &flow.from);
+                    board.flow_failed(&flow.name, to, &error, false);
+                    tracing::warn!(
+                        flow = flow.name,
+                        to,
+                        "not started yet: a system is away or unfit"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Begins what the runtimes of one log do for each other, and gives the leases of this one.
+async fn share(
+    me: &Holder,
+    log: &Arc<dyn Log>,
+    board: &Arc<Board>,
+    parts: usize,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Leases> {
+    lease::ensure(&**log).await?;
+    let leases = Leases::new(Arc::clone(log), me.clone());
+    let answering = {
+        let (log, board, stop) = (Arc::clone(log), Arc::clone(board), stop.clone());
+        async move { status::answer(&*log, &board, &stop).await }
+    };
+    tasks.spawn(named("status for others".to_owned(), answering));
+    let spreading = {
+        let (leases, stop) = (leases.clone(), stop.clone());
+        async move { leases.spread(parts, &stop).await }
+    };
+    tasks.spawn(named("sharing of the work".to_owned(), spreading));
+    Ok(leases)
+}
+
+/// What captures and deliveries are made from.
+struct Parts<'a> {
+    config: &'a Arc<Config>,
+    registry: &'a Arc<Registry>,
+    store: &'a Store,
+    board: &'a Arc<Board>,
+}
+
+impl Parts<'_> {
+    fn capture(&self, system: String, entities: Vec<plan::Captured>) -> Result<Capture> {
+        let log = &self.store.log;
+        let known = self.config.systems.get(&system);
+        let (open, desk) = match known.filter(|known| known.is_inbox()) {
+            Some(known) => {
+                let desk = Arc::new(Desk::new(Arc::clone(log)));
+                let contracts = entities.iter().map(|captured| &captured.contract);
+                let contracts =
+                    contracts.map(|contract| (contract.entity.clone(), Arc::clone(contract)));
+                let open = inbox::opener(known, contracts.collect(), log, &desk)?;
+                (open, Some(desk))
+            }
+            None => {
+                let tables = entities
+                    .iter()
+                    .map(|captured| captured.mapping.table.clone());
+                (self.source(system.clone(), tables.collect()), None)
+            }
+        };
+        Ok(Capture {
+            open,
+            system,
+            entities,
+            log: Arc::clone(log),
+            quarantine: Arc::clone(&self.store.quarantine),
+            board: Arc::clone(self.board),
+            desk,
+        })
+    }
+
+    /// Opens a system for the tables that are planned: a run without some flows does not ask for theirs.
+    fn source(&self, system: String, tables: BTreeSet<String>) -> OpenSource {
+        let (config, registry) = (Arc::clone(self.config), Arc::clone(self.registry));
+        Box::new(move || {
+            let (config, registry, system) =
+                (Arc::clone(&config), Arc::clone(&registry), system.clone());
+            let tables = tables.clone();
+            Box::pin(async move {
+                let (connector, settings) = of(&config, &system)?;
+                let mut cx = config.open_context(&system, Role::Source);
+                cx.tables.retain(|table| tables.contains(table));
+                registry.get(connector)?.open_source(settings, cx).await
+            })
+        })
+    }
+
+    fn delivery(&self, delivered: plan::Delivered) -> Delivery {
+        let (config, registry) = (Arc::clone(self.config), Arc::clone(self.registry));
+        let to = delivered.to.clone();
+        Delivery {
+            open: Box::new(move || {
+                let (config, registry, system) =
+                    (Arc::clone(&config), Arc::clone(&registry), to.clone());
+                Box::pin(async move {
+                    let (connector, settings) = of(&config, &system)?;
+                    let cx = config.open_context(&system, Role::Sink);
+                    registry.get(connector)?.open_sink(settings, cx).await
+                })
+            }),
+            plan: delivered,
+            log: Arc::clone(&self.store.log),
+            quarantine: Arc::clone(&self.store.quarantine),
+            board: Arc::clone(self.board),
+        }
+    }
+}
+
+/// Captures a system while its lease is ours, or for good where there are no leases.
+async fn run_capture(capture: Capture, leases: Option<Leases>, stop: CancellationToken) {
+    let Some(leases) = leases else {
+        return capture.run(&stop).await;
+    };
+    let subject = subject::capture_lease(&capture.system);
+    let work = async |token: CancellationToken| {
+        capture.run(&token).await;
+        capture.board.capture_ended(&capture.system);
+    };
+    let (board, system) = (&capture.board, &capture.system);
+    let told = |error: Option<LogError>| match error.map(log::to_error) {
+        Some(error) => board.capture_failed(system, &error, !error.kind().is_retryable()),
+        None => board.capture_ended(system),
+    };
+    leases.run(&subject, &stop, told, work).await;
+}
+
+/// Delivers a flow while its lease is ours, or for good where there are no leases.
+async fn run_delivery(delivery: Delivery, leases: Option<Leases>, stop: CancellationToken) {
+    let Some(leases) = leases else {
+        return delivery.run(&stop).await;
+    };
+    let (flow, to) = (&delivery.plan.flow, &delivery.plan.to);
+    let work = async |token: CancellationToken| {
+        delivery.run(&token).await;
+        delivery.board.flow_ended(flow, to);
+    };
+    let (board, plan) = (&delivery.board, &delivery.plan);
+    let told = |error: Option<LogError>| match error.map(log::to_error) {
+        Some(error) => {
+            board.flow(flow, to, &plan.contract.entity, &plan.from);
+            board.flow_failed(flow, to, &error, !error.kind().is_retryable());
+        }
+        None => board.flow_ended(flow, to),
+    };
+    let subject = subject::deliver_lease(flow, to);
+    leases.run(&subject, &stop, told, work).await;
 }
 
 /// A task that says when it has ended, so that a stop that takes long can be explained.

@@ -7,7 +7,7 @@ use lockstep_core::connector::Secret;
 use lockstep_core::error::{Error, Kind, Result};
 use serde::de::DeserializeOwned;
 
-use super::Access;
+use super::{Access, Told};
 
 /// How long a request may take; a retry waits for a commit of the log and of the target.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -88,6 +88,9 @@ impl Client {
         if !answer.status().is_success() {
             let status = answer.status();
             let text = answer.text().await.unwrap_or_default();
+            if let Ok(told) = serde_json::from_str::<Told>(&text) {
+                return Err(told.into_error());
+            }
             return Err(Error::unexpected(format!(
                 "the running process answered {status}: {text}"
             )));

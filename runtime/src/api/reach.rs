@@ -8,7 +8,7 @@ use lockstep_core::connector::Boxed;
 use lockstep_core::error::{Error, Result};
 
 use super::{Client, Reached};
-use crate::config::{Config, LogConfig};
+use crate::config::Config;
 use crate::quarantine::{Answer, Entry, Stage, State as EntryState};
 use crate::report;
 use crate::status::{State, Status};
@@ -37,13 +37,9 @@ impl Reach {
         if let Reached::Running(client) = Client::find(&config.api.folder).await? {
             return Ok(Reach::Running(client));
         }
-        let LogConfig::Embedded { path, .. } = &config.log;
-        if !path.exists() {
-            return Ok(Reach::Nothing);
-        }
-        Store::open(config)
+        Store::look(config)
             .await
-            .map(Reach::Log)
+            .map(|store| store.map_or(Reach::Nothing, Reach::Log))
             .map_err(|error| match error.error_code() {
                 Some("LS-L004") => error.help("if a runtime holds the log, it does not answer: look at its log output, or stop it"),
             _ => error,
@@ -69,7 +65,7 @@ impl Reach {
     pub async fn entries(&self) -> Result<Vec<Entry>> {
         match self {
             Reach::Running(client) => client.get("/quarantine").await,
-            Reach::Log(store) => store.quarantine.list(false).await,
+            Reach::Log(store) => store.quarantine.all().await,
             Reach::Nothing => Ok(Vec::new()),
         }
     }

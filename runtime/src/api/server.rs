@@ -15,7 +15,7 @@ use lockstep_core::error::{Error, Result};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::Access;
+use super::{Access, Told};
 use crate::config::Config;
 use crate::log::Log;
 use crate::quarantine::{Answer, Entry, Quarantine};
@@ -132,7 +132,12 @@ struct Failure(Error);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (StatusCode::INTERNAL_SERVER_ERROR, self.0.chain()).into_response()
+        let status = if self.0.kind().is_retryable() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
+        (status, Json(Told::of(&self.0))).into_response()
     }
 }
 
@@ -154,7 +159,7 @@ async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
 }
 
 async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Entry>>, Failure> {
-    Ok(Json(shared.quarantine.list(false).await?))
+    Ok(Json(shared.quarantine.all().await?))
 }
 
 async fn show(

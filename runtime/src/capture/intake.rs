@@ -6,21 +6,27 @@ use std::sync::Arc;
 use lockstep_core::connector::Emitted;
 use lockstep_core::contract::Violation;
 use lockstep_core::error::{Error, Result};
-use lockstep_core::gate::{Gated, ReadPlan, Rejection, Verdict};
+use lockstep_core::gate::{Gated, ReadPlan, Rejection, Verdict, row_name};
 use lockstep_core::log::{Channel, Event, event_id};
 use lockstep_core::{Change, Key, Op, Row, Shape};
 
 use super::Capture;
 use super::outbox::{EVENT_MAX, Outbox, Segment};
+use super::over::{Laid, lay_over};
 use super::publish::Publisher;
-use super::waiting::{Book, Passed};
+use super::waiting::{Below, Book, Passed};
+use crate::inbox::Desk;
 use crate::log::Request;
 use crate::plan;
-use crate::quarantine::{Answer, Entry, Former, Held, Quarantine, Stage, State, row_key};
+use crate::quarantine::{Answer, Entry, Former, Held, Quarantine, Stage, State};
 
 /// Why a change that was too large to be kept whole cannot be sent again.
 const TOO_LARGE_TO_RETRY: &str =
     "the record is too large to be kept in quarantine; change it in its source, which still has it";
+
+/// Why an observation that could not be read cannot be sent again.
+const UNREADABLE: &str =
+    "the observation cannot be read as a record; publish it again as the contract says, or drop it";
 
 /// Gates a system's changes.
 pub(super) struct Intake {
@@ -29,6 +35,8 @@ pub(super) struct Intake {
     /// Which entities a table serves.
     by_table: HashMap<String, Vec<usize>>,
     quarantine: Arc<Quarantine>,
+    /// Who waits for verdicts, where the system is an inbox.
+    desk: Option<Arc<Desk>>,
 }
 
 /// One entity of the system.
@@ -53,6 +61,7 @@ impl Intake {
             entities: Vec::new(),
             by_table: HashMap::new(),
             quarantine: Arc::clone(&capture.quarantine),
+            desk: capture.desk.clone(),
         };
         let mut waiting: HashMap<String, Vec<Entry>> = HashMap::new();
         for entry in capture.quarantine.list(false).await? {
@@ -81,8 +90,8 @@ impl Intake {
     /// Gates a batch into the outbox.
     ///
     /// # Errors
-    /// A change of a table nobody asked for, or a table whose new shape the mapping does not fit.
-    pub(super) fn take(
+    /// A change of a table nobody asked for, a table whose new shape the mapping does not fit, or a quarantine that cannot be read.
+    pub(super) async fn take(
         &mut self,
         batch: &Emitted,
         publisher: &Publisher,
@@ -90,6 +99,10 @@ impl Intake {
     ) -> Result<()> {
         let incarnation = &batch.position.incarnation;
         for change in &batch.changes {
+            if let Some((rejection, raw)) = self.unreadable(change) {
+                self.set_aside_unreadable(change, rejection, raw, incarnation, outbox);
+                continue;
+            }
             let Some(entities) = self.by_table.get(&change.shape.name) else {
                 return Err(Error::unexpected(
                     "the source sent a change of a table it was not asked for",
@@ -99,16 +112,77 @@ impl Intake {
             // The list is short and cloned to leave `self` free; one table nearly always serves one entity.
             for index in entities.clone() {
                 self.entities[index].follow(&change.shape)?;
+                let laid = self.lay_over(index, change, incarnation).await?;
+                let (change, missing) = match &laid {
+                    Some(laid) => (&laid.change, laid.missing.as_slice()),
+                    None => (change, &[][..]),
+                };
                 let verdict = self.entities[index].captured.read.gate(change);
                 let way = Way {
                     incarnation,
                     publisher,
                     outbox,
                 };
-                self.route(index, change, verdict, way);
+                match incomplete(&verdict, missing) {
+                    Some(rejection) => self.keep(index, change, rejection, true, way),
+                    None => self.route(index, change, verdict, way),
+                }
             }
         }
         Ok(())
+    }
+
+    /// A patch of a row that waits in quarantine, laid over what waits: what was refused with it is in no target.
+    async fn lay_over(
+        &self,
+        index: usize,
+        change: &Change,
+        incarnation: &str,
+    ) -> Result<Option<Laid>> {
+        let Entity { captured, book } = &self.entities[index];
+        if book.is_empty() || !change.op.is_upsert() || change.row.is_whole() {
+            return Ok(None);
+        }
+        let event = event_id(incarnation, change.mark);
+        let needed = captured.read.columns();
+        Ok(match book.below(row_names(change, &event), &event) {
+            None => None,
+            Some(Below::Here(held)) => lay_over(change, &held, &needed),
+            Some(Below::Stored(id)) => {
+                let entry = self.quarantine.get(&id).await?;
+                entry.and_then(|entry| lay_over(change, &entry.held, &needed))
+            }
+        })
+    }
+
+    /// Why an observation cannot even be read, with its beginning.
+    fn unreadable(&self, change: &Change) -> Option<(Rejection, String)> {
+        self.desk.as_ref()?.unreadable(change.mark)
+    }
+
+    /// Puts an observation that cannot be read into quarantine; it may not even be of an entity of ours.
+    fn set_aside_unreadable(
+        &mut self,
+        change: &Change,
+        rejection: Rejection,
+        raw: String,
+        incarnation: &Arc<str>,
+        outbox: &mut Outbox,
+    ) {
+        let named = |entity: &Entity| entity.captured.contract.entity == change.shape.name;
+        let index = self.entities.iter().position(named);
+        if let Some(desk) = &self.desk {
+            desk.refused(change.mark, &rejection.violations);
+        }
+        let event = event_id(incarnation, change.mark);
+        let mut entry = self.entry(index, change, &event, rejection);
+        entry.held.raw = Some(raw);
+        if let Some(index) = index {
+            let book = &mut self.entities[index].book;
+            let superseded = book.set_aside(row_names(change, &event), &mut entry);
+            outbox.last().superseded.extend(superseded);
+        }
+        outbox.set_aside(entry);
     }
 
     /// Puts a verdict where it belongs.
@@ -160,7 +234,7 @@ impl Intake {
         let book = &mut self.entities[index].book;
         if !book.is_empty() {
             passed = book.passed(
-                row_keys(change),
+                row_names(change, &id),
                 &id,
                 gated.as_ref().map(|gated| &gated.key),
             );
@@ -248,48 +322,73 @@ impl Intake {
 
     /// Puts a change into quarantine; an older entry of the same row has no meaning any more.
     fn set_aside(&mut self, index: usize, change: &Change, rejection: Rejection, way: Way<'_>) {
+        self.keep(index, change, rejection, false, way);
+    }
+
+    /// Puts a change into quarantine, whole or cut already.
+    fn keep(
+        &mut self,
+        index: usize,
+        change: &Change,
+        rejection: Rejection,
+        cut: bool,
+        way: Way<'_>,
+    ) {
         let Way {
             incarnation,
             outbox,
             ..
         } = way;
-        let Entity { captured, book } = &mut self.entities[index];
-        let contract = &captured.contract;
+        if let Some(desk) = &self.desk {
+            desk.refused(change.mark, &rejection.violations);
+        }
         let event = event_id(incarnation, change.mark);
-        let key = captured.read.key_after(change);
-        let former = former(&captured.read, change);
-        let mut entry = Entry {
-            id: format!(
-                "gate.{}.{}.{}",
-                self.system,
-                contract.entity,
-                event.replace('/', ".")
-            ),
+        let mut entry = self.entry(Some(index), change, &event, rejection);
+        entry.held.cut = cut;
+        let Entity { captured, book } = &mut self.entities[index];
+        entry.former = former(&captured.read, change).and_then(|(key, lane)| {
+            Some(Former {
+                key: key.values().ok()?,
+                lane,
+            })
+        });
+        let superseded = book.set_aside(row_names(change, &event), &mut entry);
+        outbox.set_aside(entry);
+        outbox.last().superseded.extend(superseded);
+    }
+
+    /// The entry of a change that does not pass, of an entity of ours or of none.
+    fn entry(
+        &self,
+        index: Option<usize>,
+        change: &Change,
+        event: &str,
+        rejection: Rejection,
+    ) -> Entry {
+        let captured = index.map(|index| &self.entities[index].captured);
+        let key = captured.and_then(|captured| captured.read.key_after(change));
+        let entity = change_entity(captured, change);
+        Entry {
+            id: format!("gate.{}.{entity}.{}", self.system, event.replace('/', ".")),
             stage: Stage::Gate,
             system: self.system.clone(),
             flow: None,
-            entity: contract.entity.clone(),
+            entity: entity.to_owned(),
             key: key.map_or_else(
-                || row_key(&change.shape, &change.row),
+                || row_name(&change.shape, &change.row, event),
                 |(key, _)| key.to_string(),
             ),
             at: jiff::Timestamp::now(),
-            position: event.clone(),
-            contract: contract.version.to_string(),
-            violations: rejection.violations,
-            held: Held::of(change, &event),
-            former: former.and_then(|(key, lane)| {
-                Some(Former {
-                    key: key.values().ok()?,
-                    lane,
-                })
+            position: event.to_owned(),
+            contract: captured.map_or_else(String::new, |captured| {
+                captured.contract.version.to_string()
             }),
+            violations: rejection.violations,
+            held: Held::of(change, event),
+            former: None,
             state: State::Open,
             closed_at: None,
-        };
-        let superseded = book.set_aside(row_keys(change), &mut entry);
-        outbox.set_aside(entry);
-        outbox.last().superseded.extend(superseded);
+        }
     }
 
     /// Gates a quarantined change again, because somebody asked for it.
@@ -327,6 +426,11 @@ impl Intake {
         };
         if entry.state != State::Open {
             return Ok(Some(Answer::Closed { state: entry.state }));
+        }
+        if entry.held.raw.is_some() {
+            return Ok(Some(Answer::Failed {
+                reason: UNREADABLE.to_owned(),
+            }));
         }
         if entry.held.cut {
             return Ok(Some(Answer::Failed {
@@ -389,7 +493,13 @@ impl Intake {
     }
 
     /// Closes what a durable segment settled.
-    pub(super) async fn settled(&self, segment: &mut Segment) -> Result<()> {
+    pub(super) async fn settled(&mut self, segment: &mut Segment) -> Result<()> {
+        for entry in segment.quarantined.drain(..) {
+            let of = |entity: &&mut Entity| entity.captured.contract.entity == entry.entity;
+            if let Some(entity) = self.entities.iter_mut().find(of) {
+                entity.book.stored(&entry);
+            }
+        }
         for id in segment.superseded.drain(..) {
             self.quarantine.close(&id, State::Superseded).await?;
         }
@@ -446,9 +556,14 @@ impl Entity {
     }
 }
 
-/// The row's own keys that a change is about: as it is, and as it was.
-fn row_keys(change: &Change) -> impl Iterator<Item = String> {
-    let now = row_key(&change.shape, &change.row);
+/// The entity that a change is of, by its contract or by what its publisher called it.
+fn change_entity<'c>(captured: Option<&'c plan::Captured>, change: &'c Change) -> &'c str {
+    captured.map_or(&change.shape.name, |captured| &captured.contract.entity)
+}
+
+/// What the rows are called that the change of an event is about: as it is, and as it was.
+fn row_names(change: &Change, event: &str) -> impl Iterator<Item = String> {
+    let now = row_name(&change.shape, &change.row, event);
     let before = change.before.as_ref().map(|before| {
         // What a source did not tell of the old row is as in the new one.
         let mut row = change.row.clone();
@@ -457,7 +572,7 @@ fn row_keys(change: &Change) -> impl Iterator<Item = String> {
                 *cell = old.clone();
             }
         }
-        row_key(&change.shape, &row)
+        row_name(&change.shape, &row, event)
     });
     let before = before.filter(|before| *before != now);
     std::iter::once(now).chain(before)
@@ -512,6 +627,28 @@ fn settle(outbox: &mut Outbox, passed: Passed) {
     let segment = outbox.last();
     segment.superseded.extend(passed.superseded);
     segment.taken.extend(passed.taken);
+}
+
+/// Why a change of a record that was too large to be kept cannot pass, though it may break no rule itself.
+fn incomplete(verdict: &Verdict, missing: &[String]) -> Option<Rejection> {
+    if missing.is_empty() {
+        return None;
+    }
+    let mut violations = match verdict {
+        Verdict::Reject(rejection) => rejection.violations.clone(),
+        Verdict::Pass(gated) if gated.change.op.is_upsert() => Vec::new(),
+        // The record is gone, whatever is missing of it.
+        Verdict::Pass(_) | Verdict::Skip | Verdict::Barrier(_) => return None,
+    };
+    let columns = missing.join("`, `");
+    violations.push(Violation {
+        field: None,
+        rule: "size".to_owned(),
+        message: format!(
+            "an earlier change of this record was too large to be kept, and this one does not bring `{columns}` again: write that anew in the source"
+        ),
+    });
+    Some(Rejection { violations })
 }
 
 fn too_large(bytes: usize) -> Rejection {

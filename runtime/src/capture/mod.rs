@@ -7,21 +7,23 @@
 mod intake;
 mod lanes;
 mod outbox;
+mod over;
 mod publish;
 mod waiting;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lockstep_core::capture::Ledger;
 use lockstep_core::connector::{DynSource, Feed, feed};
-use lockstep_core::deliver::{Retry, Step};
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::subject;
 use lockstep_core::position::Position;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::again::{Replaced, again};
+use crate::inbox::Desk;
 use crate::log::{self, Log, Service};
 use crate::plan;
 use crate::quarantine::Quarantine;
@@ -56,56 +58,16 @@ pub struct Capture {
     pub quarantine: Arc<Quarantine>,
     /// Where the state shows.
     pub board: Arc<Board>,
+    /// Who waits for verdicts, where the system is an inbox.
+    pub desk: Option<Arc<Desk>>,
 }
 
 impl Capture {
-    /// Captures until stopped, starting again after what can be retried.
-    pub async fn run(self, stop: CancellationToken) {
-        let mut retry = Retry::default();
-        while !stop.is_cancelled() {
-            let started = Instant::now();
-            let Err(error) = self.session(&stop).await else {
-                return;
-            };
-            if stop.is_cancelled() {
-                return;
-            }
-            if started.elapsed() > Duration::from_secs(60) {
-                retry.succeeded();
-            }
-            let noise = started.elapsed().as_nanos() as u64;
-            let wait = match retry.failed(&error, noise) {
-                Step::Again(wait) => {
-                    tracing::warn!(
-                        system = self.system,
-                        error = error.chain(),
-                        ?wait,
-                        "capture failed, trying again"
-                    );
-                    wait
-                }
-                Step::Hold(wait) => {
-                    tracing::error!(
-                        system = self.system,
-                        error = error.chain(),
-                        help = error.help_text(),
-                        "capture is held"
-                    );
-                    wait
-                }
-                Step::Restart => {
-                    tracing::error!(system = self.system, error = error.chain(), "capture ended");
-                    self.board.capture_failed(&self.system, &error, true);
-                    return;
-                }
-            };
-            self.board
-                .capture_failed(&self.system, &error, !error.kind().is_retryable());
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
+    /// Captures until stopped, starting again after what can be retried; ends when another runtime took the system over.
+    pub async fn run(&self, stop: &CancellationToken) {
+        let told = |error: &Error, held| self.board.capture_failed(&self.system, error, held);
+        let what = format!("capture of {}", self.system);
+        again(&what, Replaced::Ends, stop, told, || self.session(stop)).await;
     }
 
     /// One life of the source: take over, resume, and go on until it ends.
@@ -225,7 +187,7 @@ impl Session {
                     } else {
                         capture.board.captured(&capture.system, batch.changes.len());
                     }
-                    intake.take(&batch, publisher, &mut self.outbox)?;
+                    intake.take(&batch, publisher, &mut self.outbox).await?;
                     self.outbox.last().tickets.push(ticket);
                 }
                 Some(request) = control.requests.recv() => {
@@ -291,6 +253,10 @@ impl Session {
         intake.settled(&mut segment).await?;
         for ticket in segment.tickets {
             if let Some(position) = self.ledger.acknowledge(ticket) {
+                if let Some(desk) = &capture.desk {
+                    // Before the position is stored: a crash answers again rather than never.
+                    desk.durable(position.commit).await;
+                }
                 self.unpublished = Some(position.clone());
             }
         }
@@ -325,6 +291,9 @@ fn outcome_of(outcome: Result<Result<()>, tokio::task::JoinError>) -> Result<()>
         Err(error) => Err(Error::unexpected("the source panicked").because(error)),
     }
 }
+
+#[cfg(test)]
+mod fence;
 
 #[cfg(test)]
 pub(crate) mod tests {

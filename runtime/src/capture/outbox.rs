@@ -190,6 +190,11 @@ impl Outbox {
 }
 
 impl Segment {
+    /// Whether the order of its messages matters across lanes.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.closed
+    }
+
     /// The number of its events.
     pub(super) fn events(&self) -> usize {
         self.lanes

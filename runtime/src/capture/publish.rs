@@ -10,7 +10,7 @@ use lockstep_core::position::{Mark, Position};
 use super::Capture;
 use super::lanes::{self, Lane, Owned};
 use super::outbox::Segment;
-use crate::log::{self, Log, Message, POSITIONS, PublishError, SETTLED};
+use crate::log::{self, ATOMIC_MAX, Ack, Log, Message, POSITIONS, PublishError, SETTLED};
 use crate::quarantine::Quarantine;
 use crate::status::Head;
 
@@ -59,7 +59,14 @@ impl Publisher {
     /// Takes the system over and fences every lane of its entities.
     pub(super) async fn take_over(capture: &Capture) -> Result<Publisher> {
         let log = Arc::clone(&capture.log);
-        let owned = lanes::own(&*log, &capture.system).await?;
+        let mut owned = lanes::own(&*log, &capture.system).await?;
+        let mut fenced = Vec::with_capacity(capture.entities.len());
+        for captured in &capture.entities {
+            let contract = &captured.contract;
+            let subject = |lane| subject::settled(&contract.entity, contract.version.major, lane);
+            let subjects: Vec<String> = (0..contract.lanes).map(subject).collect();
+            fenced.push(lanes::fence_all(&*log, &capture.system, &mut owned, &subjects).await?);
+        }
         let mut publisher = Publisher {
             system: capture.system.clone(),
             quarantine: Arc::clone(&capture.quarantine),
@@ -70,31 +77,28 @@ impl Publisher {
             entity_of: Vec::new(),
             first_slot: Vec::new(),
         };
-        for (entity, captured) in capture.entities.iter().enumerate() {
+        for (entity, (captured, lanes)) in capture.entities.iter().zip(fenced).enumerate() {
             let contract = &captured.contract;
             publisher.channels.push(Arc::new(Channel::new(
                 &capture.system,
                 Arc::clone(contract),
             )));
             publisher.first_slot.push(publisher.lanes.len());
-            let fences = (0..contract.lanes).map(|lane| {
-                let subject = subject::settled(&contract.entity, contract.version.major, lane);
-                lanes::fence(&*publisher.log, subject, publisher.owned.epoch)
-            });
-            // Together, so that they share a commit of the log.
-            let lanes = futures_util::future::try_join_all(fences).await?;
+            let head = lanes.iter().map(|lane| lane.last_seq).max().unwrap_or(0);
+            capture.board.head(&contract.entity, head);
+            publisher.knows(head);
             publisher
                 .entity_of
                 .extend(std::iter::repeat_n(entity, lanes.len()));
             publisher.lanes.extend(lanes);
         }
-        for (entity, captured) in capture.entities.iter().enumerate() {
-            let first = publisher.first_slot[entity];
-            let lanes = &publisher.lanes[first..first + captured.contract.lanes as usize];
-            let head = lanes.iter().map(|lane| lane.last_seq).max().unwrap_or(0);
-            capture.board.head(&captured.contract.entity, head);
-        }
         Ok(publisher)
+    }
+
+    /// Takes note that the settled stream has given a sequence out.
+    fn knows(&mut self, seq: u64) {
+        let life = &mut self.owned.life;
+        life.last_seq = life.last_seq.max(seq);
     }
 
     pub(super) fn resume(&self) -> Option<Position> {
@@ -144,6 +148,7 @@ impl Publisher {
         if let Some(segment) = &mut segment {
             self.encode(segment, &mut messages, &mut sent);
         }
+        let together = messages.len() > 1 && segment.as_ref().is_some_and(Segment::is_sealed);
         let log = Arc::clone(&self.log);
         let quarantine = Arc::clone(&self.quarantine);
         let said = position.as_ref().map(|at| {
@@ -152,8 +157,10 @@ impl Publisher {
                 Some(at),
                 self.owned.epoch,
                 self.owned.last_seq,
+                self.owned.life,
             )
         });
+        let (system, epoch) = (self.system.clone(), self.owned.epoch);
         Box::pin(async move {
             if let Some(segment) = &segment {
                 quarantine.put(&segment.quarantined).await?;
@@ -161,6 +168,8 @@ impl Publisher {
             let frames = async {
                 if messages.is_empty() {
                     Vec::new()
+                } else if together && messages.len() <= ATOMIC_MAX {
+                    all_or_none(&*log, messages).await
                 } else {
                     log.publish(SETTLED, messages).await
                 }
@@ -172,6 +181,11 @@ impl Publisher {
                 }
             };
             let (frames, saying) = tokio::join!(frames, saying);
+            let mut outcomes = frames.iter().chain(&saying);
+            if outcomes.any(|outcome| matches!(outcome, Err(PublishError::WrongLast { .. }))) {
+                // Who holds a higher epoch has replaced this writer for good.
+                lanes::still_ours(&*log, &system, epoch).await?;
+            }
             let mut landed = Landed {
                 segment,
                 position,
@@ -197,6 +211,7 @@ impl Publisher {
     /// Takes note of what became durable, for the next expectations.
     pub(super) fn landed(&mut self, landed: &Landed) {
         for (slot, seq, position) in &landed.lanes {
+            self.knows(*seq);
             let lane = &mut self.lanes[*slot];
             lane.last_seq = *seq;
             lane.covered.clone_from(position);
@@ -242,7 +257,15 @@ impl Publisher {
     }
 }
 
-/// A refused expectation means that somebody else wrote: the next life of this capture finds out who.
+/// Stores messages whose order across lanes matters: a full log that took an old key's tombstone and not the upsert before it would have targets forget the record in between.
+async fn all_or_none(log: &dyn Log, messages: Vec<Message>) -> Vec<Result<Ack, PublishError>> {
+    match log.publish_atomic(SETTLED, messages).await {
+        Ok(acks) => acks.into_iter().map(Ok).collect(),
+        Err((_, error)) => vec![Err(error)],
+    }
+}
+
+/// A refused expectation of a writer that was not replaced: somebody else wrote, and its next life goes on behind that.
 fn refused(error: &PublishError) -> Error {
     match error {
         PublishError::WrongLast { .. } => {

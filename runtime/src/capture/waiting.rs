@@ -1,14 +1,15 @@
 //! What waits in quarantine at one gate: which entry stands for which row, and what a later change of the row makes of it.
 //!
-//! Rows are known by their own key in their system, because a rejected record may have none in the contract.
+//! Rows are known by their own key in their system, because a rejected record may have none in the contract; rows without any key are each known by their place in the source.
 //! A change only ever settles what stands before it in its source, so a replay never closes a newer entry.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use lockstep_core::Key;
 use lockstep_core::log::is_later;
 
-use crate::quarantine::{Entry, Former};
+use crate::quarantine::{Entry, Former, Held};
 
 /// The rows of one entity whose last change stands in quarantine.
 #[derive(Debug, Default)]
@@ -24,6 +25,17 @@ struct Waiting {
     event: String,
     /// The key under which targets still hold the record, where the change would have given it another, and its lane.
     former: Option<(Key, u32)>,
+    /// The change, until the quarantine has it: the outbox's limits are its limits.
+    held: Option<Arc<Held>>,
+}
+
+/// A change that waits, as a patch of its row needs it.
+#[derive(Debug, PartialEq)]
+pub(super) enum Below {
+    /// It is on its way into quarantine.
+    Here(Arc<Held>),
+    /// The quarantine has it, under this id.
+    Stored(String),
 }
 
 /// What a change that passed makes of what waits.
@@ -52,10 +64,33 @@ impl Book {
         let mut book = Book::default();
         let mut superseded = Vec::new();
         for mut entry in entries {
-            let row = entry.row_key();
+            let row = entry.row_name();
             superseded.extend(book.set_aside(std::iter::once(row), &mut entry));
+            book.stored(&entry);
         }
         (book, superseded)
+    }
+
+    /// What of a row (known by these keys, as it is and as it was) a patch has to be laid over: what waits before it, or the patch itself.
+    pub(super) fn below(&self, rows: impl Iterator<Item = String>, event: &str) -> Option<Below> {
+        let mut below = None;
+        for row in rows {
+            let waiting = self.rows.get(&row);
+            if let Some(waiting) = waiting.filter(|waiting| waiting.event == event) {
+                return Some(waiting.below());
+            }
+            // What it was called before the change tells which row it is; the new name may have been another's.
+            below = waiting.filter(|waiting| is_later(event, &waiting.event));
+        }
+        below.map(Waiting::below)
+    }
+
+    /// The quarantine has an entry now.
+    pub(super) fn stored(&mut self, entry: &Entry) {
+        let waiting = self.rows.get_mut(&entry.row_name());
+        if let Some(waiting) = waiting.filter(|waiting| waiting.id == entry.id) {
+            waiting.held = None;
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -65,18 +100,18 @@ impl Book {
     /// Whether an entry still stands for its row.
     pub(super) fn holds(&self, entry: &Entry) -> bool {
         self.rows
-            .get(&entry.row_key())
+            .get(&entry.row_name())
             .is_some_and(|waiting| waiting.id == entry.id)
     }
 
     /// The key under which targets still hold an entry's record, if it is another one.
     pub(super) fn former(&self, entry: &Entry) -> Option<(Key, u32)> {
-        self.rows.get(&entry.row_key())?.former.clone()
+        self.rows.get(&entry.row_name())?.former.clone()
     }
 
     /// Forgets an entry that was settled.
     pub(super) fn forget(&mut self, entry: &Entry) {
-        self.rows.remove(&entry.row_key());
+        self.rows.remove(&entry.row_name());
     }
 
     /// A change of a row (known by these keys, as it is and as it was) passed, under this contract key if it left a record.
@@ -157,9 +192,19 @@ impl Book {
             id: entry.id.clone(),
             event: entry.held.event.clone(),
             former,
+            held: Some(Arc::new(entry.held.clone())),
         };
-        self.rows.insert(entry.row_key(), waiting);
+        self.rows.insert(entry.row_name(), waiting);
         superseded
+    }
+}
+
+impl Waiting {
+    fn below(&self) -> Below {
+        match &self.held {
+            Some(held) => Below::Here(Arc::clone(held)),
+            None => Below::Stored(self.id.clone()),
+        }
     }
 }
 
@@ -182,7 +227,7 @@ mod tests {
 
     fn entry(row: &str, commit: u64, former: Option<&str>) -> Entry {
         let change = Change {
-            shape: std::sync::Arc::new(Shape {
+            shape: Arc::new(Shape {
                 name: "t".into(),
                 columns: vec![Column::new("id", Type::Text, false)],
                 key: vec![0],
@@ -274,6 +319,50 @@ mod tests {
             book.passed(row("new"), &id(9), Some(&key("new"))).farewells,
             []
         );
+    }
+
+    #[test]
+    fn a_patch_finds_what_its_own_row_was_refused_with_and_nothing_of_another() {
+        let mut book = book(vec![entry("a", 7, None)]);
+        let stored = |id: &str| Some(Below::Stored(id.to_owned()));
+        assert_eq!(book.below(row("a"), &id(8)), stored("e7"));
+        assert_eq!(
+            book.below(row("a"), &id(7)),
+            stored("e7"),
+            "the same again, after a crash"
+        );
+        assert_eq!(book.below(row("a"), &id(6)), None);
+        let renamed = |from: &str, to: &str| [to.to_owned(), from.to_owned()].into_iter();
+        assert_eq!(book.below(renamed("a", "b"), &id(8)), stored("e7"));
+        assert_eq!(book.below(renamed("b", "a"), &id(8)), None);
+        // What is not in quarantine yet is found all the same.
+        let mut newer = entry("a", 9, None);
+        book.set_aside(row("a"), &mut newer);
+        let Some(Below::Here(held)) = book.below(row("a"), &id(10)) else {
+            panic!("the change on its way is not found");
+        };
+        assert_eq!(*held, newer.held);
+        book.stored(&newer);
+        assert_eq!(book.below(row("a"), &id(10)), stored("e9"));
+    }
+
+    #[test]
+    fn rows_without_a_key_are_never_taken_for_one() {
+        let keyless = |commit| {
+            let mut entry = entry("", commit, None);
+            entry.held.row = Row::of([Value::Null]);
+            entry
+        };
+        let (mut book, superseded) = Book::load(vec![keyless(7)]);
+        assert_eq!(superseded, Vec::<String>::new());
+        let mut newer = keyless(8);
+        let row = std::iter::once(newer.row_name());
+        assert_eq!(book.set_aside(row, &mut newer), Vec::<String>::new());
+        assert!(
+            book.holds(&keyless(7)),
+            "another record's entry was superseded"
+        );
+        assert!(book.holds(&newer));
     }
 
     #[test]

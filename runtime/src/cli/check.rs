@@ -65,6 +65,7 @@ impl Args {
                 Exit::Findings
             };
             findings.extend(preflight.findings);
+            findings.extend(config::preflight::running(&config).await);
         }
         if cx.output.is_json() {
             cx.output.json(&Checked::of(&findings));

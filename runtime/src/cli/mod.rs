@@ -233,13 +233,13 @@ pub(crate) fn any_error(findings: &[Diagnostic]) -> bool {
         .any(|finding| finding.severity == Severity::Error)
 }
 
-/// Runs the command line with these connectors: the whole of a deployer's `main`.
+/// Runs the command line with these connectors and the inbox, which the runtime brings itself: the whole of a deployer's `main`.
 #[must_use]
 pub fn main(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
     logging::start(cli.global.log_format, cli.global.verbose);
     let cx = Context {
-        registry: Arc::new(registry),
+        registry: Arc::new(registry.with(crate::inbox::connector())),
         file: cli.global.config,
         output: Output::new(cli.global.json),
     };

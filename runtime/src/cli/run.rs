@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lockstep_core::error::{Error, Kind};
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Exit};
@@ -9,9 +10,9 @@ use crate::config;
 use crate::plan::Plan;
 use crate::supervise;
 
-/// Keep the systems in step until told to stop (Ctrl-C or SIGTERM)
+/// Keep the systems in step until told to stop (Ctrl-C or SIGTERM; a second one ends it at once)
 ///
-/// Checks everything first, as `lockstep check` does. A system that goes away is waited for; a record that breaks its contract goes to quarantine; nothing is lost when the process is killed.
+/// Checks everything first, as `lockstep check` does. A system that is away, at the start or later, is waited for; a record that breaks its contract goes to quarantine; nothing is lost when the process is killed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     lockstep run\n  \
@@ -33,7 +34,8 @@ impl Args {
         let preflight = config::preflight(&config, &cx.registry).await;
         cx.output.findings(&preflight.findings);
         let partly = self.partial && !preflight.flows.is_empty();
-        if !preflight.is_sound() && !partly {
+        // A system that is away is waited for, and holds nobody up who does not need it.
+        if !preflight.is_sound() && !partly && !preflight.is_only_away() {
             return if preflight.is_environment() {
                 Exit::Environment
             } else {
@@ -42,9 +44,25 @@ impl Args {
         }
         let plan = Plan::of(&config, &preflight);
         let stop = CancellationToken::new();
-        let signals = tokio::spawn(wait_for_signal(stop.clone()));
-        let ended = supervise::run(Arc::new(config), Arc::clone(&cx.registry), plan, stop).await;
-        signals.abort();
+        let hurry = async {
+            wait_for_signal().await;
+            stop.cancel();
+            wait_for_signal().await;
+        };
+        let run = Box::pin(supervise::run(
+            Arc::new(config),
+            Arc::clone(&cx.registry),
+            plan,
+            stop.clone(),
+        ));
+        let ended = tokio::select! {
+            ended = run => ended,
+            // Like a kill: what was under way is done again at the next start.
+            () = hurry => Err(Error::new(
+                Kind::Stopped,
+                "stopped at once by a second signal; what was under way is done again at the next start",
+            )),
+        };
         match ended {
             Ok(()) => Exit::Clean,
             Err(error) => cx.failed(&error),
@@ -52,7 +70,8 @@ impl Args {
     }
 }
 
-async fn wait_for_signal(stop: CancellationToken) {
+/// Waits for Ctrl-C or SIGTERM.
+async fn wait_for_signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {
@@ -62,11 +81,8 @@ async fn wait_for_signal(stop: CancellationToken) {
                 _ = interrupt => {}
                 _ = terminate.recv() => {}
             }
-            stop.cancel();
             return;
         }
     }
-    #[cfg(not(unix))]
     let _ = interrupt.await;
-    stop.cancel();
 }

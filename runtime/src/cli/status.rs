@@ -84,6 +84,25 @@ fn table(status: &Status) -> String {
         log.first_seq,
         log.last_seq
     ));
+    for stream in &log.streams {
+        if let (Some(max), Some(fill)) = (stream.max_bytes, stream.fill) {
+            text.push_str(&format!(
+                "\n{}: {:.0}% of {:.1} MB",
+                stream.name,
+                fill * 100.0,
+                max as f64 / 1e6
+            ));
+        }
+    }
+    if let Some(replicas) = log.replicas {
+        let sync = log.sync.as_deref().unwrap_or("unknown");
+        text.push_str(&format!("\nreplicas {replicas}, sync to disk {sync}"));
+    }
+    if log.is_weak() {
+        text.push_str(
+            "\nwhat the log acknowledged may be lost when a server loses its power; set `sync_interval: always` on the servers",
+        );
+    }
     text
 }
 

@@ -2,11 +2,12 @@
 
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use lockstep_core::error::Error;
 
 use super::{Context, Exit};
 use crate::api::Reach;
 use crate::config;
-use crate::verify::{Only, Verification, verify};
+use crate::verify::{Only, Verification, can_be_compared, verify};
 
 /// Compare every flow's source with its targets and list the differences by key and field
 ///
@@ -63,7 +64,23 @@ impl Args {
             .values()
             .filter(|flow| self.entity.as_ref().is_none_or(|only| *only == flow.entity));
         let wanted = wanted.flat_map(|flow| flow.to.iter().map(move |to| (flow, to)));
-        let mut wanted = wanted.filter(|(_, to)| self.to.as_ref().is_none_or(|only| only == *to));
+        let wanted = wanted.filter(|(_, to)| self.to.as_ref().is_none_or(|only| only == *to));
+        let (compared, inboxes): (Vec<_>, Vec<_>) =
+            wanted.partition(|(flow, _)| can_be_compared(&config, &flow.from));
+        for (flow, to) in &inboxes {
+            tracing::warn!(
+                flow = flow.name,
+                to,
+                "not compared: its source is an inbox, which tells changes and holds no records"
+            );
+        }
+        if compared.is_empty() && !inboxes.is_empty() {
+            let message = "there is nothing to compare: the source is an inbox, which tells changes and holds no records";
+            return cx.failed(
+                &Error::unsupported(message).help("compare the target with the program's own data"),
+            );
+        }
+        let mut wanted = compared.into_iter();
         // What stands in the way of writing, or of other flows, does not stand in the way of comparing.
         if wanted.any(|(flow, to)| !compiled(flow, to)) {
             return cx.fail(&preflight.findings, Exit::Environment);

@@ -159,6 +159,12 @@ pub const CODES: &[(&str, &str)] = &[
          Safe: leave it, or remove it; it has no effect.",
     ),
     (
+        "LS-G040",
+        "An inbox needs a log that other programs can publish to, and the embedded log is a file of this process.\n\
+         Check: `engine` in `[log]`.\n\
+         Safe: set `engine = \"nats\"`; until then nothing can come in, and everything else runs.",
+    ),
+    (
         "LS-P001",
         "A system cannot be reached.\n\
          Check: that it runs, that its address is reachable from this machine, and that user and password are right.\n\
@@ -195,9 +201,39 @@ pub const CODES: &[(&str, &str)] = &[
          Safe: leave it running; a second runtime on the same log refuses to start.",
     ),
     (
+        "LS-P008",
+        "The log's servers cannot do what is needed: they are too old, take too small messages, have too little room, or are too few.\n\
+         Check: the version (2.15 or newer), `max_payload` (1 MB or more), the account's limits, and `replicas` against the number of servers.\n\
+         Safe: `lockstep check` changed nothing; mend the servers or the configuration and check again.",
+    ),
+    (
+        "LS-P009",
+        "The log's server acknowledges before its disk holds the message, or nobody can see whether it does.\n\
+         Check: `sync_interval` in the server's `jetstream` block; the default is two minutes. `log.monitor` names where it can be seen.\n\
+         Safe: with `sync_interval: always` nothing that was acknowledged is lost with the power; frames make it cheap. Without it, a power failure may take the last seconds, on a cluster only where most servers fail together.",
+    ),
+    (
+        "LS-P010",
+        "The clock of the log's server and that of this machine differ.\n\
+         Check: `timedatectl` or `chronyc tracking` on both; one of them is wrong.\n\
+         Safe: order and completeness do not depend on clocks. What does: how long messages and leases are kept where servers of a cluster differ, and the lag and times that are shown. From about an hour on nothing is started.",
+    ),
+    (
         "LS-P007",
         "The file where the log should stand is none: it is damaged from its first bytes on, or another program's.\n\
          Check: that `log.path` names the right file; the disk's health.\n\
          Safe: move the file away and start again: every source is read anew, and rows that are equal already are not written again.",
+    ),
+    (
+        "LS-P011",
+        "A flow reads a table that another flow writes, and brings it to a system that does not hear the other flow.\n\
+         Check: whether the records are to go on to that system. What Lockstep writes is marked and left out when the table is read, so that nothing goes in circles; the second flow brings only what others write there.\n\
+         Safe: add the system to the `to` of the first flow, or read from another table. It is a warning where a filter of the reading mapping may keep the two apart.",
+    ),
+    (
+        "LS-P012",
+        "A Lockstep that runs now holds a flow, or cannot move it, though the configuration is sound.\n\
+         Check: the reason in the message, and `lockstep status`; a lost slot or a table that changed shows only there.\n\
+         Safe: do what the reason says; the flow goes on from where it stands, and nothing is lost meanwhile.",
     ),
 ];

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::connector::RawConfig;
+use lockstep_core::connector::{RawConfig, Secret};
 use lockstep_core::gate::{Mapping, ValueMaps};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -44,8 +44,26 @@ fn contracts() -> String {
 pub(crate) struct LogText {
     /// The engine of the log.
     pub(crate) engine: Engine,
-    /// The log's file; a relative path starts at the configuration's folder.
-    pub(crate) path: String,
+    /// Embedded: the log's file; a relative path starts at the configuration's folder. `lockstep.log` if absent.
+    pub(crate) path: Option<String>,
+    /// NATS: the addresses of one cluster's servers, such as `nats://host:4222` or `tls://host:4222`.
+    pub(crate) servers: Option<Vec<String>>,
+    /// NATS: a user, with `password`.
+    pub(crate) user: Option<String>,
+    /// NATS: the user's password, as `${NAME}` or `${file:path}`.
+    pub(crate) password: Option<Secret<String>>,
+    /// NATS: a token, as `${NAME}` or `${file:path}`.
+    pub(crate) token: Option<Secret<String>>,
+    /// NATS: a credentials file (JWT and seed); a relative path starts at the configuration's folder.
+    pub(crate) credentials: Option<String>,
+    /// NATS: the seed of an nkey, as `${NAME}` or `${file:path}`.
+    pub(crate) nkey: Option<Secret<String>>,
+    /// NATS: whom to trust, and who we are; encrypts the connection.
+    pub(crate) tls: Option<TlsText>,
+    /// NATS: how many servers keep each stream: 1, 3 or 5. 1 if absent.
+    pub(crate) replicas: Option<u8>,
+    /// NATS: a server's monitoring address, such as `http://host:8222`; lets `check` and `status` see how soon its disk holds what it acknowledged.
+    pub(crate) monitor: Option<String>,
     /// How long settled events are kept, such as `7d`; for ever if absent.
     pub(crate) max_age: Option<String>,
     /// Most bytes of settled events, such as `2GiB`; no bound if absent.
@@ -56,11 +74,32 @@ impl Default for LogText {
     fn default() -> Self {
         LogText {
             engine: Engine::Embedded,
-            path: "lockstep.log".to_owned(),
+            path: None,
+            servers: None,
+            user: None,
+            password: None,
+            token: None,
+            credentials: None,
+            nkey: None,
+            tls: None,
+            replicas: None,
+            monitor: None,
             max_age: None,
             max_bytes: None,
         }
     }
+}
+
+/// Files for an encrypted connection to the log's servers; relative paths start at the configuration's folder.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TlsText {
+    /// Certificates of the authorities to trust; the system's if absent.
+    pub(crate) ca: Option<String>,
+    /// Our certificate, with `key`, for servers that want one.
+    pub(crate) certificate: Option<String>,
+    /// The key of our certificate.
+    pub(crate) key: Option<String>,
 }
 
 /// The engine of the log.
@@ -69,6 +108,8 @@ impl Default for LogText {
 pub(crate) enum Engine {
     /// One file, for one runtime.
     Embedded,
+    /// NATS JetStream, for several runtimes on several machines.
+    Nats,
 }
 
 /// The runtime's own HTTP interface.

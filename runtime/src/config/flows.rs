@@ -21,6 +21,7 @@ pub(super) fn check(reading: &mut Reading<'_>, config: &Config, all_read: bool) 
         check.flow(flow);
     }
     check.writers();
+    check.inboxes();
     check.unused();
 }
 
@@ -146,11 +147,18 @@ impl Check<'_, '_, '_> {
                     "connector `{}` of system `{system}` has no {offer}",
                     known.connector
                 );
-                let help = format!("it offers: {}", offers.join(", "));
+                let help = if known.is_inbox() {
+                    format!(
+                        "an inbox only takes what other programs publish; they read `{}` by subscribing to its settled events, without a flow",
+                        flow.entity
+                    )
+                } else {
+                    format!("it offers: {}", offers.join(", "))
+                };
                 self.error("LS-G025", path, message, help);
             }
         }
-        if places.holds(&["systems", system, "map", &flow.entity]) {
+        if known.is_inbox() || places.holds(&["systems", system, "map", &flow.entity]) {
             return;
         }
         let entity = &flow.entity;
@@ -202,6 +210,24 @@ impl Check<'_, '_, '_> {
                     self.error("LS-G020", &path, message, help);
                 }
             }
+        }
+    }
+
+    /// An inbox needs a log that others can publish to.
+    fn inboxes(&mut self) {
+        let config = self.config;
+        if config.log.is_shared() {
+            return;
+        }
+        for system in config.systems.values().filter(|system| system.is_inbox()) {
+            let message = format!(
+                "nobody can publish to the inbox `{}`: the embedded log is a file of this process",
+                system.name
+            );
+            let place = self.reading.places.key(&["systems", &system.name]);
+            let finding = Diagnostic::warning("LS-G040", message).at(place);
+            let finding = finding.help("set `engine = \"nats\"` in `[log]`");
+            self.reading.findings.push(finding);
         }
     }
 

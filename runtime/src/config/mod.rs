@@ -10,6 +10,7 @@ mod file;
 mod flows;
 mod interpolate;
 mod limits;
+mod log;
 pub mod preflight;
 mod read;
 mod redact;
@@ -38,6 +39,7 @@ pub use preflight::{PlannedFlow, PlannedTarget, Preflight, preflight};
 pub(crate) use redact::{redact, strike};
 pub use text::Places;
 
+use crate::inbox;
 use interpolate::reason;
 use surroundings::{Process, Surroundings};
 
@@ -89,7 +91,7 @@ pub struct Config {
 }
 
 /// Which log, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum LogConfig {
     /// One SQLite file, for one runtime.
     Embedded {
@@ -100,6 +102,81 @@ pub enum LogConfig {
         /// Most bytes of settled events.
         max_bytes: Option<u64>,
     },
+    /// NATS JetStream, for several runtimes.
+    Nats(Box<NatsConfig>),
+}
+
+/// The log on NATS JetStream.
+#[derive(Clone, Debug)]
+pub struct NatsConfig {
+    /// The addresses of the servers.
+    pub servers: Vec<String>,
+    /// A user, with `password`.
+    pub user: Option<String>,
+    /// The user's password.
+    pub password: Option<Secret<String>>,
+    /// A token.
+    pub token: Option<Secret<String>>,
+    /// A credentials file.
+    pub credentials: Option<PathBuf>,
+    /// The seed of an nkey.
+    pub nkey: Option<Secret<String>>,
+    /// Files for an encrypted connection.
+    pub tls: Option<crate::log::nats::Tls>,
+    /// How many servers keep each stream.
+    pub replicas: u8,
+    /// A server's monitoring address.
+    pub monitor: Option<String>,
+    /// How long settled events are kept.
+    pub max_age: Option<std::time::Duration>,
+    /// Most bytes of settled events.
+    pub max_bytes: Option<u64>,
+    /// The values that `${…}` brought in.
+    pub secrets: Vec<Secret<String>>,
+}
+
+impl LogConfig {
+    /// Whether several runtimes may work on one log at a time.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        !matches!(self, LogConfig::Embedded { .. })
+    }
+
+    /// The engine's name, as the configuration writes it.
+    #[must_use]
+    pub fn engine(&self) -> &'static str {
+        match self {
+            LogConfig::Embedded { .. } => "embedded",
+            LogConfig::Nats(_) => "nats",
+        }
+    }
+
+    /// Where the log is, for people.
+    #[must_use]
+    pub fn location(&self) -> String {
+        match self {
+            LogConfig::Embedded { path, .. } => path.display().to_string(),
+            LogConfig::Nats(nats) => nats.servers.join(", "),
+        }
+    }
+
+    /// How long settled events are kept.
+    #[must_use]
+    pub fn max_age(&self) -> Option<std::time::Duration> {
+        match self {
+            LogConfig::Embedded { max_age, .. } => *max_age,
+            LogConfig::Nats(nats) => nats.max_age,
+        }
+    }
+
+    /// Most bytes of settled events.
+    #[must_use]
+    pub fn max_bytes(&self) -> Option<u64> {
+        match self {
+            LogConfig::Embedded { max_bytes, .. } => *max_bytes,
+            LogConfig::Nats(nats) => nats.max_bytes,
+        }
+    }
 }
 
 /// The runtime's own HTTP interface.
@@ -202,7 +279,22 @@ impl Config {
     }
 
     fn secrets(&self) -> impl Iterator<Item = &Secret<String>> {
-        self.systems.values().flat_map(|system| &system.secrets)
+        let log: &[Secret<String>] = match &self.log {
+            LogConfig::Embedded { .. } => &[],
+            LogConfig::Nats(nats) => &nats.secrets,
+        };
+        self.systems
+            .values()
+            .flat_map(|system| &system.secrets)
+            .chain(log)
+    }
+}
+
+impl System {
+    /// Whether other programs speak for it.
+    #[must_use]
+    pub fn is_inbox(&self) -> bool {
+        self.connector == inbox::NAME
     }
 }
 

@@ -12,12 +12,14 @@ use lockstep_core::contract::Contract;
 use lockstep_core::diagnostic::{Diagnostic, Place, Severity};
 use serde_json::Value as Json;
 
-use super::file::{ApiText, Engine, FileText, LogText, SystemText};
+use crate::inbox;
+
+use super::file::{ApiText, FileText, SystemText};
 use super::interpolate::{fill, reason};
 use super::schema::{Fit, parts};
 use super::surroundings::Surroundings;
 use super::text::{self, Places};
-use super::{ApiConfig, Config, Flow, LogConfig, System, flows, limits};
+use super::{ApiConfig, Config, Flow, System, flows, log};
 
 /// Reads a configuration's text; `file` is its path as the user gave it.
 ///
@@ -94,15 +96,15 @@ impl Reading<'_> {
     }
 
     fn config(&mut self, file: &Path, text: FileText) -> Config {
-        let log = self.log(&text.log);
+        let log = log::read(self, &text.log);
         let api = self.api(&text.api);
         let (contracts, all_read) = self.contracts(&text.contracts);
         let systems = text
             .systems
             .into_iter()
-            .map(|(name, system)| (name.clone(), self.system(name, system)))
-            .collect();
-        let flows = text
+            .map(|(name, system)| (name.clone(), self.system(name, system)));
+        let mut systems: BTreeMap<String, System> = systems.collect();
+        let flows: BTreeMap<String, Flow> = text
             .flows
             .into_iter()
             .map(|(name, flow)| {
@@ -115,6 +117,7 @@ impl Reading<'_> {
                 (name, flow)
             })
             .collect();
+        self.inboxes(&mut systems, &flows, &contracts);
         let config = Config {
             file: file.to_owned(),
             folder: self.folder.clone(),
@@ -130,22 +133,28 @@ impl Reading<'_> {
         config
     }
 
-    fn log(&mut self, text: &LogText) -> LogConfig {
-        let path = self.filled(&["log", "path"], &text.path);
-        let max_age = text.max_age.as_ref().and_then(|written| {
-            let written = self.filled(&["log", "max_age"], written)?;
-            self.parsed(&["log", "max_age"], limits::duration(&written))
-        });
-        let max_bytes = text.max_bytes.as_ref().and_then(|written| {
-            let written = self.filled(&["log", "max_bytes"], written)?;
-            self.parsed(&["log", "max_bytes"], limits::size(&written))
-        });
-        match text.engine {
-            Engine::Embedded => LogConfig::Embedded {
-                path: self.folder.join(path.unwrap_or_default()),
-                max_age,
-                max_bytes,
-            },
+    /// Observations come in contract form, so an inbox has the identity for its mapping and takes no other.
+    fn inboxes(
+        &mut self,
+        systems: &mut BTreeMap<String, System>,
+        flows: &BTreeMap<String, Flow>,
+        contracts: &BTreeMap<String, Arc<Contract>>,
+    ) {
+        for system in systems.values_mut().filter(|system| system.is_inbox()) {
+            if self.places.holds(&["systems", &system.name, "map"]) {
+                let message = format!(
+                    "system `{}` is an inbox, which takes no `map`: programs publish records as the contract has them",
+                    system.name
+                );
+                let place = self.places.key(&["systems", &system.name, "map"]);
+                let finding = Diagnostic::error("LS-G007", message).at(place);
+                self.findings.push(finding.help("remove it"));
+            }
+            let said = flows.values().filter(|flow| flow.from == system.name);
+            let said = said.filter_map(|flow| contracts.get(&flow.entity));
+            system.map = said
+                .map(|contract| (contract.entity.clone(), inbox::mapping(contract)))
+                .collect();
         }
     }
 
@@ -178,7 +187,7 @@ impl Reading<'_> {
     }
 
     /// A text with `${…}` filled in.
-    fn filled(&mut self, path: &[&str], text: &str) -> Option<String> {
+    pub(super) fn filled(&mut self, path: &[&str], text: &str) -> Option<String> {
         match fill(text, &self.folder, self.world) {
             Ok(None) => Some(text.to_owned()),
             Ok(Some((text, _))) => Some(text),
@@ -190,7 +199,11 @@ impl Reading<'_> {
         }
     }
 
-    fn parsed<T>(&mut self, path: &[&str], result: Result<T, (String, String)>) -> Option<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        path: &[&str],
+        result: Result<T, (String, String)>,
+    ) -> Option<T> {
         let (message, help) = match result {
             Ok(value) => return Some(value),
             Err(wrong) => wrong,
@@ -396,7 +409,8 @@ impl Reading<'_> {
         for (key, schema) in properties.into_iter().flatten() {
             let mut path = path.to_vec();
             path.push(key.clone());
-            let written = data.get(key).is_some_and(Json::is_string) && !filled.contains(&path);
+            let text = data.get(key).and_then(Json::as_str);
+            let written = text.is_some_and(|text| !is_open_url(text)) && !filled.contains(&path);
             if written && is_secret(schema, &connector.schema, 0) {
                 let name = key.to_uppercase();
                 let message = format!("the secret `{key}` is written out in the configuration");
@@ -410,6 +424,24 @@ impl Reading<'_> {
             }
         }
     }
+}
+
+/// Tells whether a text is a URL that holds no password, so that it may be seen though its setting could hold one.
+fn is_open_url(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let (authority, more) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    let password = user.split_once(':').map_or("", |(_, password)| password);
+    let more = more.to_lowercase();
+    // A password with a slash in it ends up behind the authority.
+    let strange = more
+        .split('?')
+        .next()
+        .is_some_and(|path| path.contains('@'));
+    let named = ["pass", "secret", "token", "key"];
+    password.is_empty() && !strange && !named.iter().any(|name| more.contains(name))
 }
 
 /// Tells whether a property's schema marks it as secret, directly or by what it refers to.

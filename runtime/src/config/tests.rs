@@ -22,14 +22,17 @@ fn good() -> Config {
 #[test]
 fn a_correct_file_becomes_a_configuration() {
     let config = good();
-    assert_eq!(
-        config.log,
-        LogConfig::Embedded {
-            path: "conf/data/5432.log".into(),
-            max_age: Some(std::time::Duration::from_secs(7 * 86_400)),
-            max_bytes: Some(2 << 30),
-        }
-    );
+    let LogConfig::Embedded {
+        path,
+        max_age,
+        max_bytes,
+    } = &config.log
+    else {
+        panic!("not embedded");
+    };
+    assert_eq!(path, Path::new("conf/data/5432.log"));
+    assert_eq!(*max_age, Some(std::time::Duration::from_secs(7 * 86_400)));
+    assert_eq!(*max_bytes, Some(2 << 30));
     assert_eq!(config.api.listen.to_string(), "127.0.0.1:0");
     assert_eq!(config.api.folder, Path::new("conf/.lockstep"));
     let crm = &config.systems["crm"];
@@ -118,7 +121,9 @@ fn every_mistake_is_named_with_its_place() {
         ("max_age = \"7d\"", "max_age = 7", "LS-G004", 5, 11, "`max_age` must be text; found an integer", "how long"),
         ("\"7d\"", "\"seven days\"", "LS-G008", 5, 11, "`seven days` is not a length of time", "7d"),
         ("\"2GiB\"", "\"2 gigs\"", "LS-G008", 6, 13, "`2 gigs` is not a size", "2GiB"),
-        ("path = \"data/", "engine = \"nats\"\npath = \"data/", "LS-G008", 4, 10, "`engine` cannot be `nats`", "known: embedded"),
+        ("path = \"data/", "engine = \"kafka\"\npath = \"data/", "LS-G008", 4, 10, "`engine` cannot be `kafka`", "known: embedded, nats"),
+        ("path = \"data/", "engine = \"nats\"\nservers = [\"nats://a:1\"]\npath = \"data/", "LS-G008", 6, 1, "`path` is a key of a log with `engine = \"embedded\"`", "remove it"),
+        ("path = \"data/", "servers = [\"nats://a:1\"]\npath = \"data/", "LS-G008", 4, 1, "`servers` is a key of a log with `engine = \"nats\"`", "remove it"),
         ("connector = \"toy\"\npath = \"crm.db\"", "connector = \"toi\"\npath = \"crm.db\"", "LS-G006", 12, 13, "no such connector `toi`", "did you mean `toy`?"),
         ("connector = \"toy\"\npath = \"crm.db\"", "path = \"crm.db\"", "LS-G005", 11, 1, "`systems.crm` lacks `connector`", "the connector that knows"),
         ("path = \"crm.db\"\n", "", "LS-G005", 11, 1, "`systems.crm` lacks `path`", "Where it lives"),
@@ -277,6 +282,112 @@ fn what_is_useless_or_unwise_is_a_warning() {
 }
 
 #[test]
+fn a_url_is_a_secret_only_where_it_holds_one() {
+    for (url, warned) in [
+        ("postgres://host/db", false),
+        ("postgres://me@host:5432/db?sslmode=verify-full", false),
+        ("postgres://me:@host/db?application_name=a@b:c", false),
+        ("postgres://me:pw@host/db", true),
+        ("postgres://host/db?user=me&PassWord=pw", true),
+        ("host=db password=pw", true),
+        ("not/a:url", true),
+    ] {
+        let text = GOOD.replace("${TOY_PASSWORD}", url);
+        let (_, warnings) = read(&text, &World::usual()).unwrap();
+        let codes: Vec<&str> = warnings.iter().map(|f| f.code).collect();
+        assert_eq!(codes == ["LS-G027"], warned, "{url}: {warnings:?}");
+    }
+}
+
+/// The good file with another `[log]`.
+fn with_log(section: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let start = GOOD.find("[log]").unwrap();
+    let end = start + GOOD[start..].find("\n\n").unwrap();
+    let text = format!(
+        "{}[log]\nengine = \"nats\"\n{section}{}",
+        &GOOD[..start],
+        &GOOD[end..]
+    );
+    read(&text, &World::usual())
+}
+
+#[test]
+fn a_log_on_nats_is_read_with_its_secrets_hidden() {
+    let (config, warnings) = with_log(
+        "servers = [\"nats://a:4222\", \"tls://b\"]\nuser = \"lockstep\"\npassword = \"${TOY_PASSWORD}\"\n\
+         tls = { ca = \"ca.pem\" }\nreplicas = 3\nmonitor = \"http://a:8222\"\nmax_age = \"7d\"",
+    )
+    .unwrap();
+    assert_eq!(warnings, []);
+    let LogConfig::Nats(nats) = &config.log else {
+        panic!("not on NATS");
+    };
+    assert_eq!(nats.servers, ["nats://a:4222", "tls://b"]);
+    assert_eq!(nats.password.as_ref().unwrap().expose(), "hunter2-äöü");
+    let ca = nats.tls.as_ref().and_then(|tls| tls.ca.clone());
+    assert_eq!(ca.unwrap(), Path::new("conf/ca.pem"));
+    assert_eq!(
+        (nats.replicas, nats.monitor.as_deref()),
+        (3, Some("http://a:8222"))
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(config.redact("refused hunter2-äöü"), "refused [secret]");
+    let (_, warnings) = with_log("servers = [\"nats://a\"]\ntoken = \"written-out\"").unwrap();
+    assert_eq!(warnings[0].code, "LS-G027");
+    assert!(!format!("{warnings:?}").contains("written-out"));
+}
+
+#[test]
+fn what_a_log_on_nats_cannot_be_is_named() {
+    for (section, code, message) in [
+        ("", "LS-G005", "`log` lacks `servers`"),
+        ("servers = []", "LS-G005", "`log` lacks `servers`"),
+        (
+            "servers = [\"a b\"]",
+            "LS-G008",
+            "`a b` is not an address of a server",
+        ),
+        (
+            "servers = [\"nats://me:pw@a\"]",
+            "LS-G008",
+            "holds credentials",
+        ),
+        (
+            "servers = [\"nats://a\"]\nreplicas = 2",
+            "LS-G008",
+            "`replicas` cannot be 2",
+        ),
+        (
+            "servers = [\"nats://a\"]\nmonitor = \"a:8222\"",
+            "LS-G008",
+            "`a:8222` is not a monitoring address",
+        ),
+        (
+            "servers = [\"nats://a\"]\nuser = \"me\"",
+            "LS-G008",
+            "`log.user` has no `password`",
+        ),
+        (
+            "servers = [\"nats://a\"]\ntls = { key = \"k\" }",
+            "LS-G008",
+            "one of `certificate` and `key`",
+        ),
+        (
+            "servers = [\"nats://a\"]\ntoken = \"${TOY_PASSWORD}\"\nnkey = \"${TOY_PASSWORD}\"",
+            "LS-G008",
+            "says who we are twice",
+        ),
+    ] {
+        let findings = with_log(section).unwrap_err();
+        let finding = &findings[0];
+        assert_eq!(finding.code, code, "{section}: {findings:#?}");
+        assert!(finding.message.contains(message), "{section}: {finding}");
+        assert!(finding.help.is_some(), "{section}");
+        assert!(!format!("{findings:?}").contains("me:pw"), "{section}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_says_so() {
     let findings = load(Path::new("no/such/lockstep.toml"), &registry()).unwrap_err();
     assert_eq!(findings[0].code, "LS-G001");
@@ -288,9 +399,13 @@ fn every_code_has_a_page_and_every_page_a_code() {
     let sources = [
         include_str!("flows.rs"),
         include_str!("interpolate.rs"),
+        include_str!("log.rs"),
         include_str!("mod.rs"),
+        include_str!("preflight/chain.rs"),
         include_str!("preflight/mod.rs"),
         include_str!("preflight/place.rs"),
+        include_str!("preflight/running.rs"),
+        include_str!("preflight/servers.rs"),
         include_str!("preflight/survey.rs"),
         include_str!("read.rs"),
         include_str!("schema.rs"),
@@ -309,11 +424,78 @@ fn every_code_has_a_page_and_every_page_a_code() {
     }
     for (at, _) in sources.match_indices("\"LS-") {
         let code = &sources[at + 1..at + 8];
-        assert!(
-            CODES.iter().any(|(known, _)| *known == code),
-            "{code} has no page"
-        );
+        let mut pages = CODES.iter().chain(crate::log::CODES);
+        assert!(pages.any(|(known, _)| *known == code), "{code} has no page");
     }
+}
+
+/// What is read of a sound file in which `crm` is an inbox, with some text changed.
+fn with_inbox(changes: &[(&str, &str)]) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let from = GOOD.find("[systems.crm]").unwrap();
+    let to = GOOD.find("[systems.erp]").unwrap();
+    let inbox = "[systems.crm]\nconnector = \"inbox\"\n\n";
+    let mut text = format!("{}{inbox}{}", &GOOD[..from], &GOOD[to..]);
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    let registry = registry().with(inbox::connector());
+    read::read(
+        Path::new("conf/lockstep.toml"),
+        &text,
+        &registry,
+        &World::usual(),
+    )
+}
+
+#[test]
+fn an_inbox_has_its_contracts_for_mappings() {
+    let (config, warnings) = with_inbox(&[]).unwrap();
+    let mapping = config.mapping("crm", "customer").unwrap();
+    assert_eq!(mapping.table, "customer");
+    let fields = config.contracts["customer"].fields.iter();
+    assert!(
+        fields
+            .into_iter()
+            .all(|field| { mapping.fields[&field.name] == FieldMap::Column(field.name.clone()) })
+    );
+    // An embedded log is a file, so nobody could publish.
+    let codes: Vec<&str> = warnings.iter().map(|warning| warning.code).collect();
+    assert_eq!(codes, ["LS-G040"]);
+}
+
+#[test]
+fn an_inbox_takes_no_mapping_and_is_no_target() {
+    let refused = |changes: &[(&str, &str)], code: &str| {
+        let findings = with_inbox(changes).unwrap_err();
+        let found = findings.into_iter().find(|finding| finding.code == code);
+        found.unwrap_or_else(|| panic!("no {code}"))
+    };
+    let mapped = (
+        "connector = \"inbox\"\n",
+        "connector = \"inbox\"\nmap.customer.table = \"x\"\n",
+    );
+    assert!(
+        refused(&[mapped], "LS-G007")
+            .message
+            .contains("takes no `map`")
+    );
+    let turned = [
+        ("from = \"crm\"", "from = \"erp\""),
+        ("to = [\"erp\"]", "to = [\"crm\"]"),
+    ];
+    let finding = refused(&turned, "LS-G025");
+    assert!(
+        finding.message.contains("has no sink"),
+        "{}",
+        finding.message
+    );
+    assert!(finding.help.unwrap().contains("subscribing"));
+    let odd = (
+        "connector = \"inbox\"\n",
+        "connector = \"inbox\"\nbegin = \"x\"\n",
+    );
+    assert!(with_inbox(&[odd]).is_err());
 }
 
 proptest! {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lockstep_core::connector::{
-    Batch, Connector, Emitter, Finding, OpenContext, Page, Reader, Receipt, Registry, Secret, Sink,
-    Source,
+    Batch, Connector, Emitter, Finding, Need, OpenContext, Page, Reader, Receipt, Registry, Secret,
+    Sink, Source,
 };
 use lockstep_core::contract::{Class, Contract, Deletes, Field, Limits, Truth};
 use lockstep_core::diagnostic::{Diagnostic, Severity};
@@ -166,7 +166,7 @@ impl Source for Toy {
         self.shapes()
     }
 
-    async fn check(&self) -> Result<Vec<Finding>> {
+    async fn check(&self, _needs: &[Need]) -> Result<Vec<Finding>> {
         Ok(self.found())
     }
 

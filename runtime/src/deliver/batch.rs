@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Chunk;
 use super::hand::Hand;
 use super::progress::Progress;
+use super::unfold::Unfolding;
 use super::{Delivery, moved};
 use crate::quarantine::{Entry, Held, Stage, State};
 
@@ -45,6 +46,15 @@ pub(super) struct Open {
     pub(super) id: String,
     /// The id of its event, which gives its place in the source.
     pub(super) event: String,
+}
+
+/// What a patch of a record that waits in quarantine was laid over.
+#[derive(Clone, Copy, Debug)]
+enum Below {
+    /// All that waits.
+    Whole,
+    /// What waits was too large to be kept, so the patch says too little to be sent again.
+    Unknown,
 }
 
 /// What a batch did.
@@ -76,17 +86,24 @@ impl Applier<'_> {
             .collect();
         let mut hand = Hand::new(&self.delivery.plan.flow);
         let mut looked = false;
-        for mut event in coalesce(events) {
-            let waits = self.lay_over(&mut event).await?;
+        for mut folded in coalesce(events) {
+            let event = &mut folded.event;
+            let follows = self.lay_over(event).await?;
             let mut mapped = self.write.map(&event.change);
             if mapped.is_err() && !std::mem::replace(&mut looked, true) && self.follow().await? {
                 mapped = self.write.map(&event.change);
             }
-            match mapped {
-                Err(rejection) => refused.push(self.entry(&event, rejection.violations)),
-                Ok(_) if waits => refused.push(self.entry(&event, vec![follows()])),
-                Ok(change) => hand.push(event, change),
-            }
+            let violations = match mapped {
+                Ok(change) if follows.is_none() => {
+                    hand.push(folded, change);
+                    continue;
+                }
+                Ok(_) => vec![follow_up()],
+                Err(rejection) => rejection.violations,
+            };
+            let mut entry = self.entry(event, violations);
+            entry.held.cut = matches!(follows, Some(Below::Unknown));
+            refused.push(entry);
         }
         hand.batch.progress = self.progress.steps(&ends, reached);
         if hand.events.is_empty() && refused.is_empty() && hand.batch.progress.is_empty() {
@@ -129,11 +146,11 @@ impl Applier<'_> {
         Ok(true)
     }
 
-    /// Lays a patch of a record that waits in quarantine over what waits, so that the newest entry holds the whole record. Tells whether it did.
-    async fn lay_over(&self, event: &mut Event) -> Result<bool> {
+    /// Lays a patch of a record that waits in quarantine over what waits, so that the newest entry holds the whole record. Tells what waits.
+    async fn lay_over(&self, event: &mut Event) -> Result<Option<Below>> {
         let patch = event.change.op == Op::Updated && !event.change.row.is_whole();
         if !patch || self.open.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let key = event
             .key
@@ -145,13 +162,13 @@ impl Applier<'_> {
             .get(&key)
             .filter(|open| is_later(&event.id, &open.event))
         else {
-            return Ok(false);
+            return Ok(None);
         };
         let Some(entry) = self.delivery.quarantine.get(&open.id).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         if entry.held.shape != *event.change.shape || entry.held.cut {
-            return Ok(true);
+            return Ok(Some(Below::Unknown));
         }
         let patch = std::mem::replace(&mut event.change.row, entry.held.row);
         for (below, above) in event.change.row.0.iter_mut().zip(patch.0) {
@@ -159,7 +176,7 @@ impl Applier<'_> {
                 *below = above;
             }
         }
-        Ok(true)
+        Ok(Some(Below::Whole))
     }
 
     /// Closes entries that changes of this batch make meaningless.
@@ -209,8 +226,11 @@ impl Applier<'_> {
         let mut retry = Retry::default();
         let mut waits = 0;
         let mut refused_last = usize::MAX;
+        let mut unfolding = Unfolding::default();
         loop {
-            let Some(receipt) = self.attempt(&hand.batch, &mut retry, stop).await? else {
+            let unfolded = unfolding.of(&hand, |event| self.write.map(&event.change).ok());
+            let batch = unfolded.as_ref().map_or(&hand.batch, |one| &one.batch);
+            let Some(receipt) = self.attempt(batch, &mut retry, stop).await? else {
                 continue;
             };
             let outcomes: Vec<(usize, Outcome)> = match receipt {
@@ -223,6 +243,7 @@ impl Applier<'_> {
                         let steps = &hand.batch.progress;
                         return self.progress.moved(&self.delivery.log, steps).await;
                     }
+                    let open = unfolding.ended(unfolded.as_ref(), open);
                     // The others are durable: only these are tried again.
                     hand.keep(|index| open.binary_search_by_key(&index, |(at, _)| *at).is_ok());
                     let outcomes = open.into_iter().map(|(_, outcome)| outcome);
@@ -234,13 +255,24 @@ impl Applier<'_> {
                     ));
                 }
                 Receipt::RolledBack(refused) => {
-                    // What is refused may only stand before what makes room for it, as across lanes it can.
-                    if refused.len() < refused_last && hand.may_move() {
-                        refused_last = refused.len();
-                        hand.move_back(&refused);
-                        continue;
+                    if let Some(unfolded) = &unfolded {
+                        match unfolding.refused(&hand, unfolded, refused) {
+                            Some(refused) => refused,
+                            None => continue,
+                        }
+                    } else {
+                        // What is refused may only stand before what makes room for it, as across lanes it can.
+                        if refused.len() < refused_last && hand.may_move() {
+                            refused_last = refused.len();
+                            hand.move_back(&refused);
+                            continue;
+                        }
+                        // Folded, a change may skip what made room for another, as where two records swap a unique value.
+                        if unfolding.begin(&hand) {
+                            continue;
+                        }
+                        refused
                     }
-                    refused
                 }
             };
             waits += 1;
@@ -454,7 +486,7 @@ impl Applier<'_> {
 }
 
 /// Why a change of a record that waits in quarantine waits with it.
-fn follows() -> Violation {
+fn follow_up() -> Violation {
     violation(
         "order",
         "follows a change of the same record that is in quarantine",

@@ -142,7 +142,7 @@ fn gap(error: LogError, channel: &Channel) -> Error {
             ),
         )
         .code("LS-L003")
-        .help("start the source over: stop the runtime, remove the log's files and start again; every record is read and compared anew, nothing is written twice"),
+        .help("have every source read anew: see `lockstep explain LS-L003`; rows that are equal already are not written again"),
         error => log::to_error(error),
     }
 }

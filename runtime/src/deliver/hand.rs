@@ -1,16 +1,27 @@
-//! What a delivery has in hand: a batch for the target, and beside each change the event it came from.
+//! What a delivery has in hand: a batch for the target, and beside each change the event it came from and what was folded into that.
 
 use std::collections::HashSet;
 
 use lockstep_core::Change;
 use lockstep_core::connector::{Batch, Outcome};
+use lockstep_core::deliver::Folded;
 use lockstep_core::log::Event;
 
-/// A batch with the events behind it; both lists go together, index by index.
+/// A batch with the events behind it; the lists go together, index by index.
 #[derive(Debug)]
 pub(super) struct Hand {
     pub(super) events: Vec<Event>,
     pub(super) batch: Batch,
+    pub(super) origins: Vec<Origin>,
+}
+
+/// Where an event comes from among those of its batch.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// Where it stood, which is its name while others leave.
+    pub(super) place: usize,
+    /// What was folded into it, with where that stood.
+    pub(super) parts: Vec<(usize, Event)>,
 }
 
 impl Hand {
@@ -23,13 +34,20 @@ impl Hand {
                 changes: Vec::new(),
                 progress: Vec::new(),
             },
+            origins: Vec::new(),
         }
     }
 
     /// Takes an event with what it is for the target.
-    pub(super) fn push(&mut self, event: Event, change: Change) {
+    pub(super) fn push(&mut self, folded: Folded, change: Change) {
+        let Folded {
+            event,
+            place,
+            parts,
+        } = folded;
         self.events.push(event);
         self.batch.changes.push(change);
+        self.origins.push(Origin { place, parts });
     }
 
     /// Keeps the changes at these places.
@@ -40,6 +58,8 @@ impl Hand {
         self.batch
             .changes
             .retain(|_| index.next().is_some_and(&kept));
+        let mut index = 0..;
+        self.origins.retain(|_| index.next().is_some_and(&kept));
     }
 
     /// Whether the order of the changes may be altered: each is about another record.
@@ -55,6 +75,12 @@ impl Hand {
         let refused: HashSet<usize> = refused.iter().map(|(index, _)| *index).collect();
         self.events = behind(std::mem::take(&mut self.events), &refused);
         self.batch.changes = behind(std::mem::take(&mut self.batch.changes), &refused);
+        self.origins = behind(std::mem::take(&mut self.origins), &refused);
+    }
+
+    /// Whether the source made these changes in another way than they stand here.
+    pub(super) fn may_unfold(&self) -> bool {
+        !self.may_move() || self.origins.iter().any(|origin| !origin.parts.is_empty())
     }
 }
 
@@ -67,7 +93,7 @@ fn behind<T>(all: Vec<T>, last: &HashSet<usize>) -> Vec<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::capture::tests::{channel, event};
 
@@ -75,11 +101,19 @@ mod tests {
         let channel = channel();
         let mut hand = Hand::new("f");
         for key in keys {
-            let event = event(&channel, *key);
-            let change = event.change.clone();
-            hand.push(event, change);
+            push(&mut hand, event(&channel, *key), Vec::new());
         }
         hand
+    }
+
+    pub(in crate::deliver) fn push(hand: &mut Hand, event: Event, parts: Vec<(usize, Event)>) {
+        let change = event.change.clone();
+        let folded = Folded {
+            place: parts.last().map_or(0, |(place, _)| place + 1) + 10 * hand.events.len(),
+            event,
+            parts,
+        };
+        hand.push(folded, change);
     }
 
     fn marks(hand: &Hand) -> Vec<u64> {

@@ -9,18 +9,18 @@ mod batch;
 mod feed;
 mod hand;
 mod progress;
+mod unfold;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use lockstep_core::connector::{Boxed, DynSink};
-use lockstep_core::deliver::{Retry, Step};
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::{Channel, is_later, subject};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::again::{Replaced, again};
 use crate::log::{self, Log, Request};
 use crate::plan;
 use crate::quarantine::{Answer, Entry, Quarantine, Stage, State};
@@ -51,7 +51,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// Delivers until stopped, starting again after what can be retried.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(&self, stop: &CancellationToken) {
         let plan::Delivered {
             flow,
             contract,
@@ -60,39 +60,13 @@ impl Delivery {
             ..
         } = &self.plan;
         self.board.flow(flow, to, &contract.entity, from);
-        let mut retry = Retry::default();
-        while !stop.is_cancelled() {
-            let started = Instant::now();
-            let Err(error) = self.session(&stop).await else {
-                return;
-            };
-            if stop.is_cancelled() {
-                return;
-            }
-            if started.elapsed() > Duration::from_secs(60) {
-                retry.succeeded();
-            }
-            let noise = started.elapsed().as_nanos() as u64;
-            let wait = match retry.failed(&error, noise) {
-                // The target's progress is not what this worker left there: read it again before anything else.
-                Step::Restart => Duration::from_millis(200),
-                Step::Again(wait) | Step::Hold(wait) => wait,
-            };
-            tracing::warn!(
-                flow,
-                to,
-                error = error.chain(),
-                help = error.help_text(),
-                ?wait,
-                "delivery failed, trying again"
-            );
-            self.board
-                .flow_failed(flow, to, &error, !error.kind().is_retryable());
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
+        let told = |error: &Error, held| self.board.flow_failed(flow, to, error, held);
+        let what = format!("delivery of {flow} to {to}");
+        // Where the target's progress is not what this worker left there, it is read again before anything else.
+        again(&what, Replaced::ReadsAgain, stop, told, || {
+            self.session(stop)
+        })
+        .await;
     }
 
     /// One life of the target's connection.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use lockstep_core::connector::{DynSink, LaneProgress};
 use lockstep_core::contract::Contract;
 use lockstep_core::error::{Error, Result};
-use lockstep_core::log::subject;
+use lockstep_core::log::{POSITION, subject};
+use lockstep_core::position::Position;
 
-use crate::log::{self, Log, SETTLED};
+use crate::log::{self, Log, LogError, SETTLED, Stored};
 
 /// The bucket of progress for targets that keep none themselves.
 const BUCKET: &str = "LS_PROGRESS";
@@ -37,6 +38,28 @@ impl Progress {
         to: &str,
         contract: &Contract,
     ) -> Result<Progress> {
+        let kept_in_log = (!sink.limits().progress).then(|| format!("{flow}.{to}"));
+        let known: Vec<LaneProgress> = match &kept_in_log {
+            None => sink.progress(flow).await?,
+            Some(key) => {
+                let bucket = log.bucket(BUCKET).await.map_err(log::to_error)?;
+                match bucket.get(key).await.map_err(log::to_error)? {
+                    None => Vec::new(),
+                    Some(entry) => read_kept(&entry.value)?,
+                }
+            }
+        };
+        Progress::of(log, contract, known, kept_in_log).await
+    }
+
+    /// The progress of an entity's lanes, of what is known of any.
+    async fn of(
+        log: &Arc<dyn Log>,
+        contract: &Contract,
+        known: Vec<LaneProgress>,
+        kept_in_log: Option<String>,
+    ) -> Result<Progress> {
+        // Read after the progress, so that it is never shorter than what was applied.
         let stream = log.stream(SETTLED).await.map_err(log::to_error)?;
         let life = format!("#{}", stream.created.as_microsecond());
         let mut lanes: BTreeMap<String, u64> = (0..contract.lanes)
@@ -45,29 +68,20 @@ impl Progress {
                 (subject, 0)
             })
             .collect();
-        let kept_in_log = (!sink.limits().progress).then(|| format!("{flow}.{to}"));
-        let known: Vec<(String, u64)> = match &kept_in_log {
-            None => {
-                let known = sink.progress(flow).await?;
-                known.into_iter().map(|p| (p.lane, p.reached)).collect()
-            }
-            Some(key) => {
-                let bucket = log.bucket(BUCKET).await.map_err(log::to_error)?;
-                match bucket.get(key).await.map_err(log::to_error)? {
-                    None => Vec::new(),
-                    Some(entry) => serde_json::from_slice(&entry.value).map_err(|error| {
-                        Error::unexpected("stored progress cannot be read").because(error)
-                    })?,
-                }
-            }
-        };
-        for (lane, reached) in known {
+        let mut positions = BTreeMap::new();
+        for step in known {
             // Lanes of another life of the stream, or of an older generation of the entity, are over.
-            let subject = lane.strip_suffix(&life);
-            if let Some(known) = subject.and_then(|subject| lanes.get_mut(subject)) {
-                *known = reached;
-            }
+            let subject = step.lane.strip_suffix(&life);
+            let Some((subject, known)) = subject.and_then(|subject| {
+                let known = lanes.get_mut(subject)?;
+                Some((subject, known))
+            }) else {
+                continue;
+            };
+            *known = step.reached;
+            positions.insert(subject.to_owned(), step.position);
         }
+        must_carry_on(log, &lanes, &positions, stream.last_seq).await?;
         let next = next(log, &lanes, stream.last_seq).await?;
         Ok(Progress {
             lanes,
@@ -97,7 +111,7 @@ impl Progress {
     /// Quiet lanes that trail far behind move along, since nothing of theirs stands in between: otherwise a restart would read the log again from there.
     pub(super) fn steps(
         &self,
-        ends: &BTreeMap<String, (u64, Option<lockstep_core::Position>)>,
+        ends: &BTreeMap<String, (u64, Option<Position>)>,
         reached: u64,
     ) -> Vec<LaneProgress> {
         let mut steps = Vec::new();
@@ -138,18 +152,86 @@ impl Progress {
     }
 }
 
-/// The first sequence that some lane has not applied. A lane whose last message is applied misses nothing, however old that is and whether it is kept or not.
+/// What a target without progress of its own has in the log's bucket.
+fn read_kept(body: &[u8]) -> Result<Vec<LaneProgress>> {
+    let kept: Vec<(String, u64)> = serde_json::from_slice(body)
+        .map_err(|error| Error::unexpected("stored progress cannot be read").because(error))?;
+    let step = |(lane, reached)| LaneProgress {
+        lane,
+        expected: reached,
+        reached,
+        position: None,
+    };
+    Ok(kept.into_iter().map(step).collect())
+}
+
+/// Makes sure that the stream still holds what was applied of it: one that was set back gives sequences out again, and what they name now would be skipped.
+async fn must_carry_on(
+    log: &Arc<dyn Log>,
+    lanes: &BTreeMap<String, u64>,
+    positions: &BTreeMap<String, Option<Position>>,
+    last_seq: u64,
+) -> Result<()> {
+    let set_back = |reason| {
+        log::to_error(LogError::SetBack {
+            stream: SETTLED.to_owned(),
+            reason,
+        })
+    };
+    let reached = lanes.values().max().copied().unwrap_or(0);
+    if reached > last_seq {
+        let reason = format!("it ends at {last_seq}, but {reached} was applied already");
+        return Err(set_back(reason));
+    }
+    // It may have grown beyond that again. The last message that was applied is one of these lanes, and says the same as then.
+    let Some(stored) = log.get(SETTLED, reached).await.map_err(log::to_error)? else {
+        return Ok(());
+    };
+    let known = match lanes.get(&stored.subject) {
+        Some(at) => *at == reached,
+        // Somebody else's message, on a lane that the entity does not have.
+        None => lanes
+            .keys()
+            .any(|lane| entity_of(lane) == entity_of(&stored.subject)),
+    };
+    let then = positions.get(&stored.subject).and_then(Option::as_ref);
+    let now = stored
+        .header(POSITION)
+        .and_then(|text| text.parse::<Position>().ok());
+    let same = match (then, now) {
+        (Some(then), Some(now)) => *then == now,
+        _ => true,
+    };
+    if known && same {
+        return Ok(());
+    }
+    let reason = format!("its message {reached} is not the one that was applied");
+    Err(set_back(reason))
+}
+
+/// A lane's subject without its number.
+fn entity_of(lane: &str) -> Option<&str> {
+    lane.rsplit_once('.').map(|(entity, _)| entity)
+}
+
+/// The first sequence that may not be applied.
+///
+/// All lanes are read together in the log's order, so each is applied up to the furthest of them.
+/// Lanes whose last messages are applied miss nothing, however old that is. Of a lane that is empty nobody knows without asking: what it held may have aged out before it was applied.
 async fn next(log: &Arc<dyn Log>, lanes: &BTreeMap<String, u64>, last_seq: u64) -> Result<u64> {
-    // What is published while the lanes are looked at comes after `last_seq`.
-    let mut next = last_seq + 1;
+    let reached = lanes.values().max().copied().unwrap_or(0);
     let lasts = lanes.keys().map(|subject| log.last(SETTLED, subject));
     let lasts = futures_util::future::try_join_all(lasts)
         .await
         .map_err(log::to_error)?;
-    for (reached, last) in lanes.values().zip(lasts) {
-        if last.is_some_and(|last| last.seq > *reached) {
-            next = next.min(reached + 1);
-        }
-    }
-    Ok(next)
+    let missing = |last: &Option<Stored>| last.as_ref().is_none_or(|last| last.seq > reached);
+    // What is published while the lanes are looked at comes after `last_seq`.
+    Ok(if lasts.iter().any(missing) {
+        reached + 1
+    } else {
+        last_seq + 1
+    })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 use lockstep_core::diagnostic::nearest;
 use lockstep_core::{contract, gate};
 
-use crate::{cli, config, log};
+use crate::{cli, config, inbox, log};
 
 /// Every table of pages.
 const TABLES: &[&[(&str, &str)]] = &[
@@ -14,6 +14,7 @@ const TABLES: &[&[(&str, &str)]] = &[
     config::CODES,
     cli::CODES,
     log::CODES,
+    inbox::CODES,
 ];
 
 /// Every code with its page, by code.

@@ -1,12 +1,13 @@
 //! Step three, **log**: the durable ordered event log, the only thing between processes.
 //!
-//! One interface, [`Log`]; engines: [`embedded`] (one SQLite file, one process) and, for several machines, NATS JetStream.
+//! One interface, [`Log`]; engines: [`embedded`] (one SQLite file, one process) and [`nats`] (NATS JetStream, for several machines).
 //! The interface follows JetStream's semantics, so that an engine can be changed by one line of configuration; the conformance suite in `tests/` is what an engine has to pass.
 //!
 //! This module knows messages, not changes: what they carry is `lockstep_core::log`'s business.
 
 pub mod embedded;
 mod failure;
+pub mod nats;
 pub mod rules;
 
 use std::time::Duration;
@@ -87,12 +88,22 @@ pub trait Log: Send + Sync + 'static {
         deadline: Duration,
     ) -> Boxed<'a, Result<Bytes>>;
 
+    /// Sends a plain message to whoever listens on a subject at this moment; nobody listening is no error, and nothing is kept.
+    ///
+    /// # Errors
+    /// A subject that is none, or a log that cannot send.
+    fn tell<'a>(&'a self, subject: &'a str, payload: Bytes) -> Boxed<'a, Result<()>>;
+
     /// Serves a subject until the returned service is dropped.
     fn serve<'a>(&'a self, subject: &'a str) -> Boxed<'a, Result<Service>>;
 }
 
 /// The stream of settled events.
 pub const SETTLED: &str = "LS_SET";
+/// The stream of what other programs publish.
+pub const INBOX: &str = "LS_INBOX";
+/// The stream of leases.
+pub const LEASES: &str = "LS_LEASE";
 /// The stream of source positions.
 pub const POSITIONS: &str = "LS_POS";
 
@@ -143,7 +154,7 @@ pub struct StreamInfo {
 pub struct Message {
     /// Its subject: tokens of printable characters without `*`, `>` and blanks, joined by dots.
     pub subject: String,
-    /// Headers in order; a name may come more than once.
+    /// Headers; a name may come more than once, and its values keep their order. Names may come back in another order.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub payload: Bytes,
@@ -214,6 +225,9 @@ pub enum PublishError {
     /// The message breaks a rule of the log (a subject outside the stream, too large, id and expectation together).
     #[error("the log refuses the message: {0}")]
     Refused(String),
+    /// The log's server does not permit us to write there.
+    #[error("the log's server does not permit this user to publish to `{0}`")]
+    Denied(String),
     /// The answer was lost: it may or may not be stored. Read the subject's last message to find out.
     #[error("the outcome of the publish is unknown: {0}")]
     Unknown(String),
@@ -269,6 +283,14 @@ pub enum LogError {
         /// The sequence that was to be read next.
         wanted: u64,
     },
+    /// The stream is not what was there before: it lost its newest messages, and gives their sequences out again.
+    #[error("stream `{stream}` was set back: {reason}")]
+    SetBack {
+        /// The stream.
+        stream: String,
+        /// How that shows.
+        reason: String,
+    },
     /// A key-value entry has another revision.
     #[error("`{key}` is at revision {actual}, not the expected one")]
     WrongRevision {
@@ -289,6 +311,20 @@ pub enum LogError {
     /// The log's storage failed.
     #[error("the log's storage failed: {0}")]
     Storage(String),
+    /// The log's servers cannot be reached, or are not ready.
+    #[error("the log's servers `{servers}` cannot be reached: {reason}")]
+    Unreachable {
+        /// Their addresses.
+        servers: String,
+        /// What is known.
+        reason: String,
+    },
+    /// The log's servers do not know us.
+    #[error("the log's credentials cannot be used: {0}")]
+    Credentials(String),
+    /// The log's server does not permit what was asked.
+    #[error("the log's server does not permit this user to use `{0}`")]
+    Denied(String),
     /// The log is closed.
     #[error("the log is closed")]
     Closed,
@@ -382,6 +418,9 @@ pub trait Bucket: Send + Sync + 'static {
 
     /// Every entry whose key begins with `prefix`, by key.
     fn list<'a>(&'a self, prefix: &'a str) -> Boxed<'a, Result<Vec<Entry>>>;
+
+    /// Shows every entry to `each`, a few in memory at a time, in no order. A key that changes meanwhile may come twice, its newer value later.
+    fn scan<'a>(&'a self, each: &'a mut (dyn FnMut(Entry) + Send)) -> Boxed<'a, Result<()>>;
 
     /// Entries as they are now and then as they change. Of changes to one key that come faster than the receiver reads, the last is told. Ends when the receiver is dropped.
     fn watch<'a>(

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use lockstep_core::contract::Violation;
-use lockstep_core::{Cell, Change, Key, Op, Row, Shape, Value};
+use lockstep_core::gate::row_name;
+use lockstep_core::{Cell, Change, Op, Row, Shape, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,26 @@ pub struct Entry {
     pub state: State,
     /// When it was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<Timestamp>,
+}
+
+/// Where an entry stopped and what became of it: an entry without its record.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Place {
+    /// The entry's id.
+    pub id: String,
+    /// Where it stopped.
+    pub stage: Stage,
+    /// The system at which it stopped.
+    pub system: String,
+    /// The flow, for delivery.
+    pub flow: Option<String>,
+    /// The entity.
+    pub entity: String,
+    /// What became of it.
+    pub state: State,
+    /// When it was closed.
+    #[serde(default)]
     pub closed_at: Option<Timestamp>,
 }
 
@@ -225,10 +246,10 @@ impl Entry {
         }
     }
 
-    /// The row's own key in the shape it was held in.
+    /// What its row is called: its own key in its system, or its place there.
     #[must_use]
-    pub fn row_key(&self) -> String {
-        row_key(&self.held.shape, &self.held.row)
+    pub fn row_name(&self) -> String {
+        row_name(&self.held.shape, &self.held.row, &self.held.event)
     }
 
     /// The change again, ready for the step it stopped at.
@@ -316,24 +337,6 @@ impl Held {
     }
 }
 
-/// The row's own key as text, by its shape: what people look for when the contract's key cannot be made.
-#[must_use]
-pub fn row_key(shape: &Shape, row: &Row) -> String {
-    let values: Vec<Option<&Value>> = shape
-        .key
-        .iter()
-        .map(|position| row.value(*position))
-        .collect();
-    match Key::encode(values.iter().copied()) {
-        Ok(key) => key.to_string(),
-        Err(_) => values
-            .iter()
-            .map(|value| value.map_or_else(|| "?".to_owned(), ToString::to_string))
-            .collect::<Vec<_>>()
-            .join("|"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use lockstep_core::position::Mark;
@@ -393,7 +396,7 @@ mod tests {
             assert!(stored.len() <= STORED_MAX);
             let back: Entry = serde_json::from_slice(&stored).unwrap();
             assert!(back.held.cut);
-            assert_eq!(back.row_key(), "k");
+            assert_eq!(back.row_name(), "k");
         }
     }
 

@@ -6,23 +6,37 @@
 
 mod entry;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lockstep_core::error::{Error, Result};
 use lockstep_core::log::subject;
+use serde::de::DeserializeOwned;
 
 use crate::log::{Bucket, Log, LogError, Message, PublishError, StreamConfig};
 
-pub use entry::{Answer, Entry, Former, Held, Reason, Stage, State, Summary, row_key};
+pub use entry::{Answer, Entry, Former, Held, Place, Reason, Stage, State, Summary};
 
 /// The stream of quarantined changes.
 pub const STREAM: &str = "LS_DLQ";
 /// The bucket of their states.
-const BUCKET: &str = "LS_QUARANTINE";
+pub(crate) const BUCKET: &str = "LS_QUARANTINE";
 /// How long quarantined changes stay in the stream; their states stay until closed and then as long.
 const KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// The stream of quarantined changes.
+pub(crate) fn stream() -> StreamConfig {
+    StreamConfig {
+        name: STREAM.to_owned(),
+        subjects: vec!["ls.dlq.>".to_owned()],
+        max_age: Some(KEPT),
+        max_bytes: None,
+        max_per_subject: None,
+        duplicate_window: Duration::from_secs(120),
+    }
+}
 
 /// Most entries stored together.
 const PUT_MAX: usize = 256;
@@ -39,16 +53,13 @@ impl Quarantine {
     /// # Errors
     /// A log that cannot make the stream or the bucket.
     pub async fn open(log: Arc<dyn Log>) -> Result<Quarantine> {
-        let config = StreamConfig {
-            name: STREAM.to_owned(),
-            subjects: vec!["ls.dlq.>".to_owned()],
-            max_age: Some(KEPT),
-            max_bytes: None,
-            max_per_subject: None,
-            duplicate_window: Duration::from_secs(120),
-        };
-        log.ensure_stream(&config).await.map_err(failed_log)?;
-        let bucket = log.bucket(BUCKET).await.map_err(failed_log)?;
+        Quarantine::over(log).await.map_err(failed_log)
+    }
+
+    /// The same, for who wants to know what the log says.
+    pub(crate) async fn over(log: Arc<dyn Log>) -> Result<Quarantine, LogError> {
+        log.ensure_stream(&stream()).await?;
+        let bucket = log.bucket(BUCKET).await?;
         Ok(Quarantine { log, bucket })
     }
 
@@ -104,20 +115,71 @@ impl Quarantine {
         parse(&found.value).map(Some)
     }
 
-    /// Entries by id; `open_only` leaves out those that are closed.
+    /// Entries that still stand for their record, from the oldest on: the open ones and, unless `open_only`, the dropped ones.
     ///
     /// # Errors
     /// A log that cannot be read, or an entry that another version wrote.
     pub async fn list(&self, open_only: bool) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for found in self.bucket.list("").await.map_err(failed_log)? {
-            let entry = parse(&found.value)?;
-            if !open_only || entry.state == State::Open {
-                entries.push(entry);
+        let waits = |entry: &Entry| match entry.state {
+            State::Open => true,
+            State::Dropped => !open_only,
+            State::Superseded | State::Retried => false,
+        };
+        self.entries(waits).await
+    }
+
+    /// Every entry, those that were closed in the last months included.
+    ///
+    /// # Errors
+    /// A log that cannot be read, or an entry that another version wrote.
+    pub async fn all(&self) -> Result<Vec<Entry>> {
+        self.entries(|_| true).await
+    }
+
+    async fn entries(&self, wanted: impl Fn(&Entry) -> bool + Send + Sync) -> Result<Vec<Entry>> {
+        let mut found = HashMap::new();
+        self.each(|entry: Entry| {
+            // What changes while it is read comes twice, the newer one later.
+            if wanted(&entry) {
+                found.insert(entry.id.clone(), entry);
+            } else {
+                found.remove(&entry.id);
             }
-        }
+        })
+        .await?;
+        let mut entries: Vec<Entry> = found.into_values().collect();
         entries.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
         Ok(entries)
+    }
+
+    /// Where the open entries stopped: what counting takes, without a record in memory.
+    ///
+    /// # Errors
+    /// A log that cannot be read, or an entry that another version wrote.
+    pub async fn places(&self) -> Result<Vec<Place>> {
+        let mut open = HashMap::new();
+        self.each(|place: Place| {
+            if place.state == State::Open {
+                open.insert(place.id.clone(), place);
+            } else {
+                open.remove(&place.id);
+            }
+        })
+        .await?;
+        Ok(open.into_values().collect())
+    }
+
+    /// Shows every entry, or as much of it as is asked for.
+    async fn each<T: DeserializeOwned>(&self, mut take: impl FnMut(T) + Send) -> Result<()> {
+        let mut broken = None;
+        let mut one = |found: crate::log::Entry| match parse(&found.value) {
+            Ok(entry) => take(entry),
+            Err(error) => {
+                broken.get_or_insert(error);
+            }
+        };
+        self.bucket.scan(&mut one).await.map_err(failed_log)?;
+        broken.map_or(Ok(()), Err)
     }
 
     /// Closes an open entry: retried, dropped or superseded. Tells whether it was open.
@@ -154,7 +216,14 @@ impl Quarantine {
     pub async fn expire(&self, now: jiff::Timestamp) -> Result<usize> {
         let kept = jiff::SignedDuration::try_from(KEPT).unwrap_or(jiff::SignedDuration::MAX);
         let mut removed = 0;
-        for entry in self.list(false).await? {
+        let mut closed = HashMap::new();
+        self.each(|place: Place| {
+            if place.closed_at.is_some() {
+                closed.insert(place.id.clone(), place);
+            }
+        })
+        .await?;
+        for entry in closed.into_values() {
             let long = entry
                 .closed_at
                 .is_some_and(|at| now.duration_since(at) > kept);
@@ -233,7 +302,7 @@ impl Quarantine {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Entry> {
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     serde_json::from_slice(body)
         .map_err(|error| Error::unexpected("a quarantine entry cannot be read").because(error))
 }

@@ -2,6 +2,9 @@
 //!
 //! The steps tell the [`Board`] what they did; whoever asks gets a [`Status`].
 
+mod part;
+mod shared;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,8 +14,13 @@ use lockstep_core::error::Error;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How long a flow may make no progress before it counts as stalled.
-const STALLED_AFTER: Duration = Duration::from_secs(30);
+use crate::config::Flow;
+use crate::lease::Holder;
+
+pub use part::Part;
+use part::{CapturePart, EntityPart, FlowPart};
+pub(crate) use shared::{answer, gather};
+
 /// How long after its last batch a source still counts as busy.
 const QUIET_AFTER: Duration = Duration::from_millis(100);
 /// The window over which rates are averaged.
@@ -90,6 +98,43 @@ pub struct LogStatus {
     pub first_seq: u64,
     /// The last sequence given out.
     pub last_seq: u64,
+    /// The servers, where there are some.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub servers: Vec<String>,
+    /// How many servers keep each stream.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replicas: Option<u8>,
+    /// How soon the servers' disks hold what is acknowledged: `always` before that, anything else later or unknown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sync: Option<String>,
+    /// Its streams.
+    #[serde(default)]
+    pub streams: Vec<StreamStatus>,
+}
+
+impl LogStatus {
+    /// Whether what is acknowledged may be lost with the power of a server.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        self.sync.as_deref().is_some_and(|sync| sync != "always")
+    }
+}
+
+/// A stream of the log, as `status` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Messages kept.
+    pub messages: u64,
+    /// Bytes they take.
+    pub bytes: u64,
+    /// Most bytes, where there is a limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_bytes: Option<u64>,
+    /// How full it is, from 0 to 1, where there is a limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fill: Option<f64>,
 }
 
 /// A message that was published.
@@ -107,7 +152,11 @@ pub struct Head {
 
 /// What the steps tell.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<Inner>);
+pub struct Board {
+    inner: Mutex<Inner>,
+    /// The runtime it is of, where several share one log.
+    me: Option<Holder>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -144,8 +193,8 @@ struct FlowBoard {
     trouble: Option<Trouble>,
 }
 
-#[derive(Clone, Debug)]
-struct Trouble {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Trouble {
     reason: String,
     held: bool,
 }
@@ -157,14 +206,30 @@ impl Trouble {
             reason.push_str("; ");
             reason.push_str(help);
         }
+        if let Some(code) = error.error_code() {
+            reason.push_str(&format!(" ({code})"));
+        }
         Trouble { reason, held }
     }
 }
 
 impl Board {
+    /// The board of one runtime of several.
+    pub(crate) fn of(me: Holder) -> Board {
+        Board {
+            me: Some(me),
+            ..Board::default()
+        }
+    }
+
+    /// Which of several runtimes this is.
+    pub(crate) fn me(&self) -> Option<&Holder> {
+        self.me.as_ref()
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Counters stay meaningful even if a thread died while it held them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A capture of a system runs.
@@ -175,6 +240,16 @@ impl Board {
         capture.trouble = None;
         capture.last_batch = None;
         capture.in_hand = false;
+    }
+
+    /// A capture of a system ended here, because another runtime goes on with it or nobody does.
+    pub fn capture_ended(&self, system: &str) {
+        self.inner().captures.remove(system);
+    }
+
+    /// A flow ended here, because another runtime goes on with it or nobody does.
+    pub fn flow_ended(&self, flow: &str, to: &str) {
+        self.inner().flows.remove(&(flow.to_owned(), to.to_owned()));
     }
 
     /// A capture failed; `held` if somebody has to mend something.
@@ -280,79 +355,107 @@ impl Board {
         now: Timestamp,
         quarantined: impl Fn(&str, &str, &str) -> u64,
     ) -> Vec<FlowStatus> {
-        let inner = self.inner();
-        inner
-            .flows
-            .iter()
-            .map(|((flow, to), board)| {
-                let (state, reason) = inner.state(board);
-                FlowStatus {
-                    flow: flow.clone(),
-                    entity: board.entity.clone(),
-                    from: board.from.clone(),
+        self.part().flows(now, quarantined)
+    }
+
+    /// The flows of a configuration while the log cannot be looked at: what is known here, and why nothing else is.
+    #[must_use]
+    pub fn blind(&self, flows: &BTreeMap<String, Flow>, error: &Error) -> Vec<FlowStatus> {
+        let Trouble { reason, .. } = Trouble::new(error, false);
+        let state = if error.kind().is_retryable() {
+            State::Stalled
+        } else {
+            State::Held
+        };
+        let configured = flows.values();
+        let mut flows = self.flows(Timestamp::now(), |_, _, _| 0);
+        for flow in &mut flows {
+            if flow.reason.is_none() {
+                flow.state = state;
+                flow.reason = Some(reason.clone());
+            }
+        }
+        for (flow, to) in configured.flat_map(|flow| flow.to.iter().map(move |to| (flow, to))) {
+            let is_known = |known: &FlowStatus| known.flow == flow.name && known.to == *to;
+            if !flows.iter().any(is_known) {
+                flows.push(FlowStatus {
+                    flow: flow.name.clone(),
+                    entity: flow.entity.clone(),
+                    from: flow.from.clone(),
                     to: to.clone(),
                     state,
-                    lag_ms: inner.lag_ms(board, now),
-                    rate: board.rate(),
-                    applied: board.applied,
-                    quarantined: quarantined(&board.entity, flow, to),
-                    reason,
-                }
-            })
-            .collect()
+                    lag_ms: 0,
+                    rate: 0.0,
+                    applied: 0,
+                    quarantined: 0,
+                    reason: Some(reason.clone()),
+                });
+            }
+        }
+        flows.sort_by(|a, b| (&a.flow, &a.to).cmp(&(&b.flow, &b.to)));
+        flows
+    }
+
+    /// What this runtime knows, for whoever puts it together with what others know.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        let inner = self.inner();
+        let captures = inner
+            .captures
+            .iter()
+            .filter(|(_, board)| board.started || board.trouble.is_some());
+        let entities = inner.entities.iter();
+        let flows = inner.flows.iter();
+        Part {
+            captures: captures
+                .map(|(system, board)| (system.clone(), board.part()))
+                .collect(),
+            entities: entities
+                .map(|(entity, board)| (entity.clone(), board.part()))
+                .collect(),
+            flows: flows
+                .map(|((flow, to), board)| board.part(flow, to))
+                .collect(),
+        }
     }
 }
 
-impl Inner {
-    fn state(&self, flow: &FlowBoard) -> (State, Option<String>) {
-        let capture = self.captures.get(&flow.from);
-        let trouble = flow
-            .trouble
-            .as_ref()
-            .or(capture.and_then(|capture| capture.trouble.as_ref()));
-        if let Some(trouble) = trouble {
-            let state = if trouble.held {
-                State::Held
-            } else {
-                State::Stalled
-            };
-            return (state, Some(trouble.reason.clone()));
+impl CaptureBoard {
+    fn part(&self) -> CapturePart {
+        let rests = self.last_batch.is_some_and(|at| at.elapsed() > QUIET_AFTER);
+        CapturePart {
+            quiet: self.started && !self.in_hand && rests,
+            trouble: self.trouble.clone(),
         }
-        let quiet = capture.is_some_and(|capture| {
-            capture.started
-                && !capture.in_hand
-                && capture
-                    .last_batch
-                    .is_some_and(|at| at.elapsed() > QUIET_AFTER)
-        });
-        let head = self
-            .entities
-            .get(&flow.entity)
-            .map_or(0, |entity| entity.head);
-        if flow.reached >= head && quiet {
-            return (State::Idle, None);
-        }
-        if flow.reached < head && flow.moved.elapsed() > STALLED_AFTER {
-            let reason = format!(
-                "nothing was applied for {} s",
-                flow.moved.elapsed().as_secs()
-            );
-            return (State::Stalled, Some(reason));
-        }
-        (State::Behind, None)
     }
+}
 
-    fn lag_ms(&self, flow: &FlowBoard, now: Timestamp) -> u64 {
-        let Some(entity) = self.entities.get(&flow.entity) else {
-            return 0;
-        };
-        let waiting = entity.recent.iter().find(|(seq, _)| *seq > flow.reached);
-        let Some((_, since)) = waiting else { return 0 };
-        u64::try_from(now.as_millisecond() - since.as_millisecond()).unwrap_or(0)
+impl EntityBoard {
+    fn part(&self) -> EntityPart {
+        // Few enough to be sent, from the oldest to the newest.
+        let every = self.recent.len().div_ceil(part::RECENT_MAX).max(1);
+        EntityPart {
+            head: self.head,
+            recent: self.recent.iter().step_by(every).copied().collect(),
+        }
     }
 }
 
 impl FlowBoard {
+    fn part(&self, flow: &str, to: &str) -> FlowPart {
+        FlowPart {
+            flow: flow.to_owned(),
+            to: to.to_owned(),
+            entity: self.entity.clone(),
+            from: self.from.clone(),
+            reached: self.reached,
+            applied: self.applied,
+            rate: self.rate(),
+            unmoved_ms: u64::try_from(self.moved.elapsed().as_millis()).unwrap_or(u64::MAX),
+            trouble: self.trouble.clone(),
+        }
+    }
+
     fn rate(&self) -> f64 {
         let recent = self
             .window
@@ -400,6 +503,25 @@ mod tests {
             assert!(Instant::now() < deadline, "never idle");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_looked_at_is_why_nothing_else_is_known() {
+        let board = board();
+        board.capture_started("crm");
+        let none = BTreeMap::new();
+        let away = Error::transient("no server")
+            .code("LS-L006")
+            .help("start it");
+        let shown = board.blind(&none, &away).remove(0);
+        assert_eq!(shown.state, State::Stalled);
+        assert_eq!(shown.reason.unwrap(), "no server; start it (LS-L006)");
+        let denied = Error::new(lockstep_core::error::Kind::Unauthorized, "not you");
+        assert_eq!(board.blind(&none, &denied)[0].state, State::Held);
+        // What is known here is more than that.
+        board.flow_failed("f", "erp", &Error::config("no table"), true);
+        let shown = board.blind(&none, &away).remove(0);
+        assert_eq!(shown.reason.unwrap(), "no table");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::preflight::{PlannedFlow, PlannedTarget, Preflight};
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, System};
 
 /// Rows of one page of a scan.
 const PAGE_ROWS: usize = 2000;
@@ -112,7 +112,7 @@ pub async fn verify(
     for flow in preflight
         .flows
         .iter()
-        .filter(|flow| only.entity(&flow.entity))
+        .filter(|flow| only.entity(&flow.entity) && can_be_compared(config, &flow.from))
     {
         for target in flow
             .targets
@@ -159,6 +159,12 @@ impl Only {
     fn target(&self, target: &str) -> bool {
         self.target.as_deref().is_none_or(|only| only == target)
     }
+}
+
+/// An inbox tells changes and holds nothing, so there is nothing to compare a target with.
+#[must_use]
+pub fn can_be_compared(config: &Config, from: &str) -> bool {
+    !config.systems.get(from).is_some_and(System::is_inbox)
 }
 
 async fn open(config: &Config, registry: &Registry, system: &str) -> Result<Arc<dyn DynReader>> {

@@ -3,7 +3,10 @@
 //! [`preflight`] opens every system once, compiles every mapping against the tables that are really there and keeps what it compiled: `run` builds from the result and checks nothing again.
 //! It changes nothing anywhere.
 
+mod chain;
 mod place;
+mod running;
+mod servers;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -13,7 +16,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use lockstep_core::Shape;
-use lockstep_core::connector::{DynSink, Registry};
+use lockstep_core::connector::{DynSink, Need, Registry};
 use lockstep_core::contract::Contract;
 use lockstep_core::diagnostic::{Diagnostic, Severity};
 use lockstep_core::gate::{Problem, ReadPlan, WritePlan};
@@ -22,6 +25,7 @@ use super::{Config, Flow, Role};
 use survey::{Survey, survey};
 
 pub use place::holder;
+pub use running::running;
 pub(crate) use survey::{diagnostic, open_reader, target_shape, within_deadline};
 
 /// A configuration compiled against the systems as they are.
@@ -31,6 +35,8 @@ pub struct Preflight {
     pub flows: Vec<PlannedFlow>,
     /// Everything that was found, in the order of the configuration.
     pub findings: Vec<Diagnostic>,
+    /// The systems that did not answer, which may be over in a moment.
+    pub away: BTreeSet<String>,
 }
 
 /// A flow, compiled.
@@ -75,10 +81,13 @@ impl Preflight {
     /// Tells whether something is wrong, and only with the surroundings: a system out of reach, a folder that cannot be written.
     #[must_use]
     pub fn is_environment(&self) -> bool {
-        !self.is_sound()
-            && self
-                .errors()
-                .all(|finding| matches!(finding.code, "LS-P001" | "LS-P005" | "LS-P007"))
+        !self.is_sound() && self.errors().all(|finding| is_environment(finding.code))
+    }
+
+    /// Tells whether nothing is wrong but that systems are away: what does not need them can run, and they can be waited for.
+    #[must_use]
+    pub fn is_only_away(&self) -> bool {
+        !self.away.is_empty() && self.errors().all(|finding| finding.code == AWAY)
     }
 
     fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
@@ -88,9 +97,21 @@ impl Preflight {
     }
 }
 
+/// The code of a system that does not answer, or that does not let us in.
+const AWAY: &str = "LS-P001";
+
+/// Whether a finding is about the surroundings and not about what is configured.
+fn is_environment(code: &str) -> bool {
+    matches!(
+        code,
+        AWAY | "LS-P005" | "LS-P007" | "LS-P008" | "LS-P010" | "LS-L006" | "LS-L007" | "LS-L008"
+    )
+}
+
 /// Opens every system that a flow uses and compiles every flow.
 pub async fn preflight(config: &Config, registry: &Registry) -> Preflight {
     let mut findings = place::check(config);
+    findings.extend(servers::check(config).await);
     let names = |of: fn(&Flow) -> Vec<&String>| -> BTreeSet<&str> {
         config
             .flows
@@ -113,8 +134,12 @@ pub async fn preflight(config: &Config, registry: &Registry) -> Preflight {
     };
     let (mut sources, mut sinks) =
         futures_util::join!(surveys(sources, Role::Source), surveys(sinks, Role::Sink));
-    for survey in sources.values_mut().chain(sinks.values_mut()) {
+    let mut away = BTreeSet::new();
+    for (system, survey) in sources.iter_mut().chain(sinks.iter_mut()) {
         findings.append(&mut survey.findings);
+        if survey.is_away {
+            away.insert(system.clone());
+        }
     }
     let mut planner = Planner {
         config,
@@ -128,10 +153,13 @@ pub async fn preflight(config: &Config, registry: &Registry) -> Preflight {
         .filter_map(|flow| planner.flow(flow))
         .collect();
     let mut findings = planner.findings;
+    findings.extend(chain::check(config, &sources, &sinks));
+    findings.extend(check_sources(config, &flows, &mut sources).await);
     findings.extend(check_sinks(config, &flows, &sinks).await);
     Preflight {
         flows,
         findings: in_order(findings),
+        away,
     }
 }
 
@@ -158,7 +186,7 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The flow, unless its source cannot be read or no target can be written.
+    /// The flow, unless its source cannot be read; or no target can be written. What is captured for a target that is away waits in the log.
     fn flow(&mut self, flow: &Flow) -> Option<PlannedFlow> {
         let config = self.config;
         let contract = config.contracts.get(&flow.entity)?;
@@ -174,7 +202,8 @@ impl Planner<'_> {
             .iter()
             .filter_map(|system| self.target(flow, contract, system))
             .collect();
-        if targets.is_empty() {
+        let away = |system: &String| self.sinks.get(system).is_some_and(|sink| sink.is_away);
+        if targets.is_empty() && !flow.to.iter().any(away) {
             return None;
         }
         Some(PlannedFlow {
@@ -234,6 +263,30 @@ pub(crate) fn placed(config: &Config, system: &str, entity: &str, problem: Probl
         help: problem.help,
         place: config.place(system, entity, &problem.path),
     }
+}
+
+/// Asks every source what would keep it from telling what the flows need.
+async fn check_sources(
+    config: &Config,
+    flows: &[PlannedFlow],
+    sources: &mut BTreeMap<String, Survey>,
+) -> Vec<Diagnostic> {
+    let checks = sources.iter_mut().filter_map(|(system, survey)| {
+        let source = survey.source.take()?;
+        let needs: Vec<Need> = flows
+            .iter()
+            .filter(|flow| flow.from == *system)
+            .map(|flow| Need {
+                table: flow.source.name.clone(),
+                columns: flow.read.naming_columns(),
+            })
+            .collect();
+        Some(async move {
+            let found = within_deadline(source.check(&needs)).await;
+            survey::findings(config, system, "LS-P003", found)
+        })
+    });
+    join_all(checks).await.into_iter().flatten().collect()
 }
 
 /// Asks every sink what would keep it from writing what the flows bring.

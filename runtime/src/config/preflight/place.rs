@@ -14,7 +14,9 @@ const HOLDER_MAX: u64 = 256;
 
 /// Looks at the log's folder and lock; a log in use is worth knowing, not an error.
 pub(super) fn check(config: &Config) -> Vec<Diagnostic> {
-    let LogConfig::Embedded { path, .. } = &config.log;
+    let LogConfig::Embedded { path, .. } = &config.log else {
+        return Vec::new();
+    };
     let written = if config.places.holds(&["log", "path"]) {
         config.places.value(&["log", "path"])
     } else {

@@ -10,7 +10,7 @@ use lockstep_core::connector::{DynReader, DynSink, DynSource, Finding, OpenConte
 use lockstep_core::diagnostic::Diagnostic;
 use lockstep_core::error::{Error, Kind, Result};
 
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, System};
 
 /// How long a system may take to answer one question.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
@@ -20,10 +20,14 @@ const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 pub(super) struct Survey {
     /// Its tables, by name.
     pub(super) shapes: BTreeMap<String, Arc<Shape>>,
+    /// The source, for questions that need the compiled plans.
+    pub(super) source: Option<Box<dyn DynSource>>,
     /// The sink, for questions that need the compiled plans.
     pub(super) sink: Option<Box<dyn DynSink>>,
     /// What was found.
     pub(super) findings: Vec<Diagnostic>,
+    /// Whether it did not answer, which may be over in a moment.
+    pub(super) is_away: bool,
 }
 
 enum Opened {
@@ -32,7 +36,7 @@ enum Opened {
     Reader(Box<dyn DynReader>),
 }
 
-/// Opens a system, discovers its tables and asks a source what would keep it from running.
+/// Opens a system and discovers its tables.
 pub(super) async fn survey(
     config: &Config,
     registry: &Registry,
@@ -41,11 +45,22 @@ pub(super) async fn survey(
 ) -> Survey {
     let cx = config.open_context(system, role);
     let mut survey = Survey::default();
+    if config.systems.get(system).is_some_and(System::is_inbox) {
+        // Its tables are the contracts, and what it needs beside them is the log.
+        let contracts = cx
+            .tables
+            .iter()
+            .filter_map(|name| config.contracts.get(name));
+        let shapes = contracts.map(|contract| contract.shape()).collect();
+        survey.add(&cx.tables, shapes);
+        return survey;
+    }
     let opened = match open(config, registry, role, cx.clone()).await {
         Ok(opened) => opened,
         Err(error) => {
             let finding = diagnostic(config, system, &error);
             survey.findings.push(finding);
+            survey.is_away = passes(&error);
             return survey;
         }
     };
@@ -54,22 +69,25 @@ pub(super) async fn survey(
         Err(error) if cx.tables.len() > 1 && !error.kind().is_retryable() => {
             discover_singly(config, registry, role, &cx, &mut survey).await;
         }
-        Err(error) => survey
-            .findings
-            .push(no_table(config, system, &cx.tables, &error)),
+        Err(error) => {
+            let finding = no_table(config, system, &cx.tables, &error);
+            survey.findings.push(finding);
+            survey.is_away = passes(&error);
+        }
     }
     match opened {
         // Without its tables the source would only say again that they are missing.
         Opened::Source(_) if !survey.findings.is_empty() => {}
-        Opened::Source(source) => {
-            let found = within_deadline(source.check()).await;
-            let findings = findings(config, system, "LS-P003", found);
-            survey.findings.extend(findings);
-        }
+        Opened::Source(source) => survey.source = Some(source),
         Opened::Sink(sink) => survey.sink = Some(sink),
         Opened::Reader(_) => {}
     }
     survey
+}
+
+/// Whether an error may be over in a moment, without anybody mending the configuration.
+fn passes(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Transient | Kind::Throttled)
 }
 
 /// One table at a time, so that each that is missing has its own finding and the others are still judged.

@@ -123,6 +123,60 @@ async fn a_wrong_column_is_placed_in_the_mapping() {
     }
 }
 
+/// A third system that `orders` of `erp` go on to, in the table that `customers` writes there.
+const CHAIN: &str = r#"
+[systems.shop]
+connector = "toy"
+path = "shop.db"
+[systems.shop.map.order]
+table = "orders"
+fields = { id = "account_no", name = "name", country = "country_name" }
+
+[flows.orders]
+entity = "order"
+from = "erp"
+to = ["shop"]
+"#;
+
+#[tokio::test]
+async fn a_flow_that_reads_what_another_one_writes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = "\n[flows.orders]\nentity = \"order\"\nfrom = \"crm\"\nto = [\"erp\"]\n";
+    let erp_orders = "[systems.erp.map.order]\ntable = \"orders\"";
+    let same = "[systems.erp.map.order]\ntable = \"customers\"";
+    let apart = look(folder.path(), &[(old, CHAIN)]).await;
+    assert!(apart.is_sound(), "{:?}", apart.findings);
+
+    let preflight = look(folder.path(), &[(old, CHAIN), (erp_orders, same)]).await;
+    let errors: Vec<&Diagnostic> = preflight.errors().collect();
+    let [finding] = errors.as_slice() else {
+        panic!("{errors:?}");
+    };
+    assert_eq!(finding.code, "LS-P011");
+    assert!(
+        finding.message.contains(
+            "flow `orders` reads table `customers` of `erp`, which flow `customers` writes"
+        )
+    );
+    assert!(
+        finding
+            .help
+            .as_ref()
+            .unwrap()
+            .contains("add `shop` to the `to` of flow `customers`")
+    );
+    assert!(!preflight.is_environment());
+
+    let filtered =
+        "[systems.erp.map.order]\nfilter = \"row.country_name == 'x'\"\ntable = \"customers\"";
+    let preflight = look(folder.path(), &[(old, CHAIN), (erp_orders, filtered)]).await;
+    let codes = said(&preflight)
+        .iter()
+        .map(|said| said.0)
+        .collect::<Vec<_>>();
+    assert_eq!((codes, preflight.is_sound()), (vec!["LS-P011"], true));
+}
+
 #[tokio::test]
 async fn what_a_connector_finds_is_passed_on() {
     let folder = tempfile::tempdir().unwrap();
@@ -175,4 +229,28 @@ async fn the_holder_of_a_log_is_named_only_while_it_lives() {
     // A holder that died leaves its name, but no lock.
     std::fs::write(folder.path().join("log.lock"), "process 4711").unwrap();
     assert_eq!(holder(&path), None);
+}
+
+#[tokio::test]
+async fn an_inbox_is_compiled_from_its_contracts_without_being_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = FILE.find("[systems.crm]").unwrap();
+    let end = FILE.find("[systems.erp]").unwrap();
+    let text = format!(
+        "{}[systems.crm]\nconnector = \"inbox\"\n{}",
+        &FILE[..start],
+        &FILE[end..]
+    );
+    let text = text.replace("LOG", &folder.path().join("log").display().to_string());
+    let registry = registry().with(crate::inbox::connector());
+    let file = Path::new("conf/lockstep.toml");
+    let (config, _) = read(file, &text, &registry, &World::usual()).unwrap();
+    let preflight = preflight(&config, &registry).await;
+    assert_eq!(said(&preflight), []);
+    let sources: Vec<&str> = preflight
+        .flows
+        .iter()
+        .map(|flow| flow.source.name.as_str())
+        .collect();
+    assert_eq!(sources, ["customer", "order"]);
 }

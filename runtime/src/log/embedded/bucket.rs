@@ -184,6 +184,8 @@ fn seal(bucket: i64, key: &str, revision: u64, value: &[u8]) -> i64 {
     )
 }
 
+/// Most entries of a scan that are in memory at a time.
+const SCAN_PAGE: usize = 32;
 const ENTRY: &str = "select key, revision, value, seal from entry";
 
 fn read(conn: &Connection, bucket: i64, key: &str) -> Result<Option<Entry>, Damage> {
@@ -213,6 +215,19 @@ fn list(conn: &Connection, bucket: i64, prefix: &str) -> Result<(Vec<Entry>, u64
         }
     }
     Ok((entries, revision))
+}
+
+/// Some entries after a key, by key.
+fn page(conn: &Connection, bucket: i64, after: &str) -> Result<Vec<Entry>, Damage> {
+    let mut statement = conn.prepare_cached(&format!(
+        "{ENTRY} where bucket = ?1 and key > ?2 order by key limit {SCAN_PAGE}"
+    ))?;
+    let mut rows = statement.query(params![bucket, after])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(decode(bucket, row)?);
+    }
+    Ok(entries)
 }
 
 fn decode(bucket: i64, row: &Row<'_>) -> Result<Entry, Damage> {
@@ -260,6 +275,23 @@ impl crate::log::Bucket for Bucket {
             let (id, prefix) = (self.shared.id, prefix.to_owned());
             let read = self.log.readers.read(move |conn| list(conn, id, &prefix));
             Ok(read.await?.0)
+        })
+    }
+
+    fn scan<'a>(&'a self, each: &'a mut (dyn FnMut(Entry) + Send)) -> Boxed<'a, Result<()>> {
+        Box::pin(async move {
+            let mut after = String::new();
+            loop {
+                let (id, from) = (self.shared.id, after.clone());
+                let read = self.log.readers.read(move |conn| page(conn, id, &from));
+                let entries = read.await?;
+                // A key is never empty, so everything comes after nothing.
+                let Some(last) = entries.last() else {
+                    return Ok(());
+                };
+                after.clone_from(&last.key);
+                entries.into_iter().for_each(&mut *each);
+            }
         })
     }
 

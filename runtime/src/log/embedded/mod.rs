@@ -463,6 +463,10 @@ impl Log for Embedded {
         Box::pin(self.inner.services.request(subject, payload, deadline))
     }
 
+    fn tell<'a>(&'a self, subject: &'a str, payload: Bytes) -> Boxed<'a, Result<()>> {
+        Box::pin(async move { self.inner.services.tell(subject, &payload) })
+    }
+
     fn serve<'a>(&'a self, subject: &'a str) -> Boxed<'a, Result<Service>> {
         Box::pin(async move { self.inner.open(self.inner.services.serve(subject)?) })
     }

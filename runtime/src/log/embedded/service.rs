@@ -62,6 +62,17 @@ impl Services {
         }
     }
 
+    /// Tells everybody who serves the subject; one whose requests are as many as may wait misses it.
+    pub(super) fn tell(&self, subject: &str, payload: &Bytes) -> Result<()> {
+        rules::check_subject(subject).map_err(LogError::Refused)?;
+        for service in lock(&self.by_subject).get(subject).into_iter().flatten() {
+            let (reply, _) = oneshot::channel();
+            let payload = payload.clone();
+            let _ = service.try_send(Request { payload, reply });
+        }
+        Ok(())
+    }
+
     fn pick(&self, subject: &str) -> Option<mpsc::Sender<Request>> {
         let mut by_subject = lock(&self.by_subject);
         let services = by_subject.get_mut(subject)?;
