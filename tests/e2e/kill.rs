@@ -12,10 +12,10 @@ const ROUNDS: u64 = 12;
 const KEYS: u64 = 60;
 
 /// A small random number generator, so that a failing run can be repeated by its seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -25,17 +25,7 @@ impl Random {
 
 #[test]
 fn killed_at_random_moments_nothing_is_lost_doubled_or_reordered() {
-    let seed = std::env::var("LOCKSTEP_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| {
-            std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .unwrap()
-                .as_nanos() as u64
-                | 1
-        });
-    eprintln!("repeat with LOCKSTEP_SEED={seed}");
+    let seed = seed();
     let stage = Stage::new();
     // Enough that the first kills fall into the snapshot.
     let mut crm = stage.crm();
@@ -62,7 +52,32 @@ fn killed_at_random_moments_nothing_is_lost_doubled_or_reordered() {
     stage.until("the flow rests", || stage.state() == "idle");
     drop(runtime);
 
-    // Every write that the target saw, per key: versions never go back and none comes twice in a row.
+    assert_each_once_and_in_order(&stage, &history);
+    assert_eq!(stage.lockstep(&["verify"]).status.code(), Some(0));
+}
+
+/// The seed of this run, said so that a failing one can be repeated.
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever reads a failure needs the seed"
+)]
+pub(crate) fn seed() -> u64 {
+    let seed = std::env::var("LOCKSTEP_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| {
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap()
+                .as_nanos() as u64
+                | 1
+        });
+    eprintln!("repeat with LOCKSTEP_SEED={seed}");
+    seed
+}
+
+/// Every write that the target saw, per key: versions never go back and none comes twice in a row.
+pub(crate) fn assert_each_once_and_in_order(stage: &Stage, history: &BTreeMap<String, Vec<i64>>) {
     let mut seen: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for (no, version) in stage.writes() {
         seen.entry(no).or_default().push(version);
@@ -82,7 +97,6 @@ fn killed_at_random_moments_nothing_is_lost_doubled_or_reordered() {
             );
         }
     }
-    assert_eq!(stage.lockstep(&["verify"]).status.code(), Some(0));
 }
 
 #[test]
@@ -111,7 +125,7 @@ fn what_is_deleted_between_a_first_start_and_the_next_is_deleted_in_the_target()
 }
 
 /// Edits as an application would until told to end; the versions each key was given.
-fn edit(stage: &Stage, seed: u64, over: &AtomicBool) -> BTreeMap<String, Vec<i64>> {
+pub(crate) fn edit(stage: &Stage, seed: u64, over: &AtomicBool) -> BTreeMap<String, Vec<i64>> {
     let mut random = Random(seed);
     let mut crm = stage.crm();
     let mut history: BTreeMap<String, Vec<i64>> = BTreeMap::new();

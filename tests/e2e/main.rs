@@ -7,8 +7,14 @@
 
 mod stage;
 
+mod away;
 mod business;
 mod delivery;
 mod kill;
+mod leases;
+mod nats;
 mod operation;
+mod outside;
+mod pgbench;
 mod quarantine;
+mod readme;

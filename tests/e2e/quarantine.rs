@@ -129,6 +129,51 @@ fn what_a_target_refuses_is_set_aside_until_it_is_sent_again() {
 }
 
 #[test]
+fn records_that_swap_a_unique_value_in_one_transaction_arrive() {
+    let stage = Stage::new();
+    stage
+        .erp()
+        .execute_batch("CREATE UNIQUE INDEX one_name ON partners (name)")
+        .unwrap();
+    let name = |no: &str, name: &str| {
+        let change =
+            "INSERT OR REPLACE INTO accounts VALUES (?1, ?2, 'Germany', 100, 100000000, 1)";
+        stage.crm().execute(change, [no, name]).unwrap();
+    };
+    // Enough pairs that some stand in different lanes and some in one.
+    for no in 0..20 {
+        name(&format!("A{no}"), &format!("one {no}"));
+        name(&format!("B{no}"), &format!("two {no}"));
+    }
+    name("Z", "nobody's");
+    let _runtime = stage.run();
+    stage.until_equal();
+    let mut crm = stage.crm();
+    let tx = crm.transaction().unwrap();
+    let rename = "UPDATE accounts SET title = ?2, version = version + 1 WHERE no = ?1";
+    for no in 0..20 {
+        let (a, b) = (format!("A{no}"), format!("B{no}"));
+        tx.execute(rename, [&a, "tmp"]).unwrap();
+        tx.execute(rename, [&b, &format!("one {no}")]).unwrap();
+        tx.execute(rename, [&a, &format!("two {no}")]).unwrap();
+    }
+    // What no order lets through does not keep the others out.
+    tx.execute(rename, ["Z", "one 3"]).unwrap();
+    tx.commit().unwrap();
+    stage.until("only the hopeless one is refused", || {
+        let open = stage.quarantined();
+        open.len() == 1 && open[0]["key"] == "Z"
+    });
+    let arrived = |erp: &rusqlite::Connection| {
+        let count = "SELECT count(*) FROM partners WHERE (code LIKE 'P-A%' AND name LIKE 'two %') OR (code LIKE 'P-B%' AND name LIKE 'one %')";
+        erp.query_row(count, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+    };
+    stage.until("all others arrive", || arrived(&stage.erp()) == 40);
+    assert_eq!(stage.quarantined().len(), 1);
+}
+
+#[test]
 fn quarantine_can_be_looked_at_while_nothing_runs() {
     let stage = Stage::new();
     broken(&stage, "BAD", "Atlantis");

@@ -110,6 +110,9 @@ pub(crate) struct Stage {
     folder: TempDir,
 }
 
+/// The embedded log, as the configuration names it.
+const EMBEDDED: &str = "path = \"log/lockstep.log\"";
+
 impl Stage {
     /// Makes both databases, empty.
     pub(crate) fn new() -> Stage {
@@ -149,6 +152,12 @@ impl Stage {
              limit_cents INTEGER, version INTEGER) WITHOUT ROWID",
         )
         .unwrap();
+    }
+
+    /// Puts the log on servers, with more lines for its section.
+    pub(crate) fn log_on(&self, servers: &str, more: &str) {
+        let section = format!("engine = \"nats\"\nservers = [{servers}]\n{more}");
+        self.configure(EMBEDDED, &section);
     }
 
     pub(crate) fn path(&self) -> &Path {

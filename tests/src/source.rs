@@ -98,7 +98,7 @@ pub async fn discovery_gives_the_tables_in_their_order<H: SourceHarness>() {
     for shape in shapes {
         assert!(!shape.key.is_empty(), "table `{}` has no key", shape.name);
     }
-    let findings = ok(source.check().await, "check the source");
+    let findings = ok(source.check(&[]).await, "check the source");
     let errors = findings
         .iter()
         .filter(|finding| finding.severity == lockstep_core::diagnostic::Severity::Error);

@@ -84,6 +84,30 @@ pub(crate) async fn keys_are_listed_by_prefix<F: Fixture>() {
     assert!(bucket.list("zz").await.unwrap().is_empty());
 }
 
+pub(crate) async fn a_scan_shows_every_key_that_is_there<F: Fixture>() {
+    let fixture = F::fresh().await;
+    let bucket = fixture.log().bucket("b").await.unwrap();
+    let mut seen = Vec::new();
+    bucket
+        .scan(&mut |entry| seen.push(entry.key))
+        .await
+        .unwrap();
+    assert_eq!(seen, [""; 0]);
+    let name = |n: usize| format!("k{n:03}");
+    for n in 0..100 {
+        bucket.put(&name(n), value(&name(n))).await.unwrap();
+    }
+    bucket.put(&name(7), value("again")).await.unwrap();
+    bucket.delete(&name(40)).await.unwrap();
+    bucket
+        .scan(&mut |entry| seen.push(entry.key))
+        .await
+        .unwrap();
+    seen.sort();
+    let expected: Vec<String> = (0..100).filter(|n| *n != 40).map(name).collect();
+    assert_eq!(seen, expected);
+}
+
 pub(crate) async fn buckets_do_not_share_keys<F: Fixture>() {
     let fixture = F::fresh().await;
     let log = fixture.log();

@@ -194,12 +194,12 @@ pub(crate) async fn a_large_backlog_comes_once_and_in_order<F: Fixture>() {
 
 pub(crate) async fn a_durable_consumer_goes_on_after_a_restart<F: Fixture>() {
     let fixture = progressed::<F>().await;
-    went_on(&*fixture.reopened().await.log()).await;
+    went_on(&*fixture.reopened().await.log(), true).await;
 }
 
 pub(crate) async fn a_durable_consumer_goes_on_after_a_kill<F: Fixture>() {
     let fixture = progressed::<F>().await;
-    went_on(&*fixture.killed().await.log()).await;
+    went_on(&*fixture.killed().await.log(), F::ACKS_SURVIVE).await;
 }
 
 async fn progressed<F: Fixture>() -> F {
@@ -222,7 +222,7 @@ async fn progressed<F: Fixture>() -> F {
     fixture
 }
 
-async fn went_on(log: &dyn Log) {
+async fn went_on(log: &dyn Log, acks_survive: bool) {
     for (name, ack, expected) in [
         ("explicit", AckPolicy::Explicit, vec![3, 5, 7, 8, 9, 10]),
         ("all", AckPolicy::All, vec![6, 7, 8, 9, 10]),
@@ -233,9 +233,13 @@ async fn went_on(log: &dyn Log) {
         };
         let mut consumer = log.consume("s", short).await.unwrap();
         // Engines may give the undelivered first and the unacknowledged when their time is up.
-        let mut seen = sequences(&take(&mut *consumer, expected.len()).await);
-        seen.sort_unstable();
-        assert_eq!(seen, expected, "{name}");
+        let mut seen = std::collections::BTreeSet::new();
+        while !expected.iter().all(|seq| seen.contains(seq)) {
+            seen.extend(sequences(&take(&mut *consumer, 1).await));
+        }
+        if acks_survive {
+            assert_eq!(Vec::from_iter(seen), expected, "{name}");
+        }
     }
 }
 
@@ -323,7 +327,12 @@ pub(crate) async fn pending_counts_what_is_left<F: Fixture>() {
     assert_eq!(all.pending().await.unwrap(), (15, 4));
     assert_eq!(odd.pending().await.unwrap(), (6, 4));
     publish_one(&*log, message("s.1", 21)).await.unwrap();
-    assert_eq!(odd.pending().await.unwrap(), (7, 4));
+    // Where a server beside the stream's leader keeps the consumer, it hears of the message a little later.
+    let deadline = Instant::now() + DEADLINE;
+    while odd.pending().await.unwrap() != (7, 4) {
+        assert!(Instant::now() < deadline, "the new message is not counted");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     take(&mut *odd, 7).await;
     assert_eq!(odd.pending().await.unwrap(), (0, 11));
 }

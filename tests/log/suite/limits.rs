@@ -76,11 +76,10 @@ pub(crate) async fn old_messages_go_and_the_first_sequence_moves<F: Fixture>() {
     fill(&*log, 2501..=2502).await;
     drop(log);
     let fixture = fixture.killed().await;
+    // A restart may take so long that these have aged as well.
     let info = fixture.log().stream("s").await.unwrap();
-    assert_eq!(
-        (info.first_seq, info.last_seq, info.messages),
-        (2501, 2502, 2)
-    );
+    assert!(info.first_seq >= 2501 && info.last_seq == 2502, "{info:?}");
+    assert_eq!(info.first_seq + info.messages, 2503);
 }
 
 pub(crate) async fn a_full_stream_takes_more_once_age_makes_room<F: Fixture>() {

@@ -77,3 +77,19 @@ pub(crate) async fn a_dropped_service_serves_no_more<F: Fixture>() {
         "here"
     );
 }
+
+pub(crate) async fn what_is_told_reaches_whoever_listens<F: Fixture>() {
+    let fixture = F::fresh().await;
+    let log = fixture.log();
+    log.tell("me.verdicts", "to nobody".into()).await.unwrap();
+    let mut listener = log.serve("me.verdicts").await.unwrap();
+    for n in 0..20 {
+        log.tell("me.verdicts", n.to_string().into()).await.unwrap();
+    }
+    for n in 0..20 {
+        let told = tokio::time::timeout(DEADLINE, listener.requests.recv());
+        assert_eq!(told.await.unwrap().unwrap().payload, n.to_string());
+    }
+    let refused = log.tell("no subject", Bytes::new()).await;
+    assert!(matches!(refused, Err(LogError::Refused(_))), "{refused:?}");
+}
