@@ -96,6 +96,12 @@ impl Writer {
         Ok(Writer { file, next })
     }
 
+    /// The number of the transaction that will be announced next.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Announces a transaction; durable when it returns.
     ///
     /// # Errors

@@ -30,7 +30,7 @@ pub struct Report {
     pub entities: Vec<EntityReport>,
     /// From commit in the source to write in the target, over all entities.
     pub latency_ms: Percentiles,
-    /// How often the runtime was killed.
+    /// How often anything was killed.
     pub kills: u64,
     /// How long everything took, in seconds.
     pub wall_s: f64,
@@ -167,15 +167,15 @@ fn entity(pair: &Pair) -> EntityReport {
 
 fn system(folder: &Path, name: &str) -> SystemReport {
     // A system that cannot be read any more has no records to report; why it cannot is told elsewhere.
-    let records = systems::look(folder, name).map_or(0, |db| {
+    let records = systems::look(folder, name).map_or(0, |mut db| {
         let tables = tables().iter().filter(|table| table.system == name);
         tables
-            .map(|table| systems::count(&db, table).unwrap_or(0))
+            .map(|table| systems::count(&mut db, table).unwrap_or(0))
             .sum()
     });
     SystemReport {
         name: name.to_owned(),
-        connector: "sqlite".to_owned(),
+        connector: systems::connector(folder, name).to_owned(),
         records,
     }
 }

@@ -42,6 +42,9 @@ pub struct Answer {
 /// The answer of `lockstep status --json`, as far as the stage needs it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Status {
+    /// Whether a runtime gave the answer; without one the command looks for itself.
+    #[serde(default)]
+    pub running: bool,
     /// One entry for each flow and target, or for each flow.
     pub flows: Vec<FlowStatus>,
 }
@@ -337,7 +340,7 @@ mod tests {
     fn targets_come_as_a_name_or_as_a_list() {
         for (to, told) in [(r#""erp""#, "erp"), (r#"["erp","crm"]"#, "erp, crm")] {
             let text = format!(
-                r#"{{"flows":[{{"flow":"a","entity":"order","to":{to},"state":"behind","lag_ms":3}}]}}"#
+                r#"{{"running":true,"flows":[{{"flow":"a","entity":"order","to":{to},"state":"behind","lag_ms":3}}]}}"#
             );
             let status: Status = serde_json::from_str(&text).unwrap();
             assert!(status.flows[0].told().contains(told));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::decimal;
 use crate::record::{Entity, Record, plain, text};
 
-/// A row of a system, by column name, as SQLite gives it in JSON.
+/// A row of a system, by column name, as SQLite would give it in JSON.
 pub type Raw = serde_json::Map<String, Value>;
 
 /// How one entity stands in one system.
@@ -45,7 +45,7 @@ pub enum How {
     Text,
     /// An integer as it is.
     Int,
-    /// A boolean as 0 or 1.
+    /// A boolean as 0 or 1, or as a boolean.
     Bool,
     /// A boolean as its opposite.
     Not,
@@ -223,10 +223,13 @@ impl How {
 }
 
 fn zero_or_one(raw: &Value) -> Option<bool> {
-    match raw.as_i64()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
+    match raw {
+        Value::Bool(value) => Some(*value),
+        _ => match raw.as_i64()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        },
     }
 }
 

@@ -18,6 +18,7 @@
 //! # }
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,18 +29,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::configuration::configuration;
 use crate::editor::{Pace, edit};
 use crate::journal::now_ms;
 use crate::oracle::{self, Judgement, Outage};
 use crate::quarantine::{self, Entries};
 use crate::report::Report;
-use crate::runtime::{self, Lockstep, Runtime, Status};
+use crate::runtime::{self, FlowStatus, Lockstep, Runtime, Status};
+use crate::servers::{Servers, Victim};
 use crate::setup::{NOTE, Note, Setup};
 use crate::systems;
 use crate::world::World;
-
-/// The configuration of the four systems; paths in it are relative to the stage's folder.
-pub const CONFIGURATION: &str = include_str!("systems/lockstep.toml");
 
 /// How often the state is looked at while waiting.
 const POLL: Duration = Duration::from_millis(200);
@@ -53,8 +53,10 @@ pub struct Stage {
     world: World,
     lockstep: Lockstep,
     runtime: Option<Runtime>,
+    servers: Servers,
     grace: Duration,
-    down_since: Option<i64>,
+    /// What is down at the moment, and since when.
+    down: BTreeMap<Victim, i64>,
     outages: Vec<Outage>,
     kills: u64,
     begun: Instant,
@@ -67,6 +69,14 @@ impl Stage {
     /// # Errors
     /// The folder cannot be written, or holds a system already.
     pub fn create(folder: &Path, setup: &Setup) -> Result<Stage> {
+        Stage::create_on(folder, setup, Servers::default())
+    }
+
+    /// The same with log and systems on servers, which the stage owns from then on.
+    ///
+    /// # Errors
+    /// See [`Stage::create`]; or a server refuses.
+    pub fn create_on(folder: &Path, setup: &Setup, servers: Servers) -> Result<Stage> {
         let begun = Instant::now();
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create `{}`", folder.display()))?;
@@ -76,9 +86,11 @@ impl Stage {
             customers: setup.customers,
         };
         let world = note.world()?;
+        servers.prepare(&folder)?;
         systems::create(&folder, &world)?;
         fs::write(folder.join(NOTE), serde_json::to_string(&note)?)?;
-        fs::write(folder.join("lockstep.toml"), CONFIGURATION)?;
+        let configuration = configuration(&folder, &servers.log())?;
+        fs::write(folder.join("lockstep.toml"), configuration)?;
         for (entity, yaml) in &setup.contracts {
             let own = folder.join("contracts").join(entity);
             fs::create_dir_all(&own)?;
@@ -89,8 +101,9 @@ impl Stage {
             folder,
             world,
             runtime: None,
+            servers,
             grace: setup.grace,
-            down_since: None,
+            down: BTreeMap::new(),
             outages: Vec::new(),
             kills: 0,
             begun,
@@ -122,7 +135,7 @@ impl Stage {
         Arc::clone(&self.stop)
     }
 
-    /// How often the runtime was killed.
+    /// How often anything was killed.
     #[must_use]
     pub fn kills(&self) -> u64 {
         self.kills
@@ -161,10 +174,10 @@ impl Stage {
         loop {
             self.look()?;
             match self.lockstep.status() {
-                Ok(status) if !status.flows.is_empty() => break,
+                Ok(status) if status.running && !status.flows.is_empty() => break,
                 answer if Instant::now() > deadline => {
                     let why = answer.err().map_or_else(
-                        || "it names no flows".to_owned(),
+                        || "its flows do not begin".to_owned(),
                         |error| format!("{error:#}"),
                     );
                     return Err(self.explain(&format!("the runtime does not answer: {why}")));
@@ -172,12 +185,7 @@ impl Stage {
                 _ => sleep(POLL),
             }
         }
-        if let Some(from_ms) = self.down_since.take() {
-            self.outages.push(Outage {
-                from_ms,
-                to_ms: now_ms(),
-            });
-        }
+        self.is_back(Victim::Runtime);
         Ok(())
     }
 
@@ -187,10 +195,69 @@ impl Stage {
     /// It does not run, or cannot be killed.
     pub fn kill(&mut self) -> Result<()> {
         let mut runtime = self.runtime.take().context("no runtime is running")?;
-        self.down_since.get_or_insert(now_ms());
-        runtime.kill()?;
-        self.kills += 1;
+        self.is_down(Victim::Runtime);
+        runtime.kill()
+    }
+
+    /// Kills the runtime, or the server under the log or under a system, without a warning.
+    ///
+    /// # Errors
+    /// There is no such server, or it cannot be killed.
+    pub fn kill_one(&mut self, victim: Victim) -> Result<()> {
+        if victim == Victim::Runtime {
+            return self.kill();
+        }
+        self.servers.kill(victim)?;
+        self.is_down(victim);
         Ok(())
+    }
+
+    /// Starts what was killed again: the runtime as [`Stage::start`] does; a server on its old port and data, and waits until no flow stands still for it, as long as that may take.
+    ///
+    /// # Errors
+    /// It does not start, or the runtime ends meanwhile.
+    pub fn restart_one(&mut self, victim: Victim) -> Result<()> {
+        if victim == Victim::Runtime {
+            return self.start();
+        }
+        self.servers.restart(victim)?;
+        let end = Instant::now() + START_DEADLINE;
+        while self.runtime.is_some() && Instant::now() < end {
+            self.look()?;
+            let status = self.lockstep.status();
+            let moves = |flow: &FlowStatus| matches!(flow.state.as_str(), "idle" | "behind");
+            if status.is_ok_and(|status| status.flows.iter().all(moves)) {
+                break;
+            }
+            sleep(POLL);
+        }
+        self.is_back(victim);
+        Ok(())
+    }
+
+    /// Everything that can be killed, the runtime first.
+    #[must_use]
+    pub fn victims(&self) -> Vec<Victim> {
+        self.servers.victims()
+    }
+
+    /// The servers.
+    #[must_use]
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    fn is_down(&mut self, victim: Victim) {
+        self.down.entry(victim).or_insert_with(now_ms);
+        self.kills += 1;
+    }
+
+    fn is_back(&mut self, victim: Victim) {
+        let outage = self.down.remove(&victim).map(|from_ms| Outage {
+            from_ms,
+            to_ms: now_ms(),
+        });
+        self.outages.extend(outage);
     }
 
     /// Edits the systems from this process, as fast as the disk allows, and says how many edits it made.
@@ -297,8 +364,8 @@ impl Stage {
     /// A database or the journal cannot be read.
     pub fn judge(&self) -> Result<Judgement> {
         let mut outages = self.outages.clone();
-        outages.extend(self.down_since.map(|from_ms| Outage {
-            from_ms,
+        outages.extend(self.down.values().map(|from_ms| Outage {
+            from_ms: *from_ms,
             to_ms: i64::MAX,
         }));
         oracle::judge(&self.folder, &self.world, &outages)
@@ -335,12 +402,17 @@ impl Stage {
         ))
     }
 
-    /// Lets the runtime run on and gives its process id.
-    pub fn release(&mut self) -> Option<u32> {
-        let runtime = self.runtime.take()?;
-        let id = runtime.id();
-        runtime.release();
-        id
+    /// The runtime's process id, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.runtime.as_ref().and_then(Runtime::id)
+    }
+
+    /// Lets the runtime run on.
+    pub fn release(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.release();
+        }
     }
 
     /// Makes sure that nobody asked to stop and that the runtime, where one should, still runs.
@@ -374,7 +446,7 @@ impl Stage {
 
 fn busy(status: &Status) -> String {
     let busy = status.flows.iter().filter(|flow| flow.state != "idle");
-    let told: Vec<String> = busy.map(runtime::FlowStatus::told).collect();
+    let told: Vec<String> = busy.map(FlowStatus::told).collect();
     told.join(", ")
 }
 
@@ -407,95 +479,4 @@ fn unequal(answer: &Value) -> String {
         })
         .collect();
     format!("`lockstep verify` finds differences: {}", told.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::setup::edit_folder;
-
-    fn stage(folder: &Path) -> Stage {
-        let contracts = vec![("order".to_owned(), "kind: DataContract".to_owned())];
-        let setup = Setup::with("no-such-lockstep".into(), 1, contracts).customers(20);
-        Stage::create(folder, &setup).unwrap()
-    }
-
-    #[test]
-    fn a_stage_can_be_edited_and_judged_without_a_runtime() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut stage = stage(folder.path());
-        assert!(
-            stage
-                .folder()
-                .join("contracts/order/order.odcs.yaml")
-                .is_file()
-        );
-        assert!(stage.edit(50, 1).unwrap() >= 50);
-        let judgement = stage.judge().unwrap();
-        assert!(judgement.lost() > 100, "nothing was delivered");
-        assert_eq!(judgement.duplicated(), 0);
-        let report = stage.report().unwrap();
-        assert!(!report.converged);
-        assert!(report.error.unwrap().contains("no-such-lockstep"));
-        let error = stage.start().unwrap_err();
-        assert!(format!("{error:#}").contains("no-such-lockstep"));
-    }
-
-    #[test]
-    fn another_process_finds_the_same_world() {
-        let folder = tempfile::tempdir().unwrap();
-        let stage = stage(folder.path());
-        let pace = Pace {
-            edits: 20,
-            seed: 3,
-            per_second: None,
-        };
-        edit_folder(folder.path(), pace, &mut |_| true).unwrap();
-        let journalled = stage.judge().unwrap();
-        let own = |finding: &oracle::Finding| finding.what == oracle::Trouble::Journal;
-        assert!(!journalled.findings.iter().any(own));
-        assert!(edit_folder(&folder.path().join("none"), pace, &mut |_| true).is_err());
-    }
-
-    #[test]
-    fn a_second_stage_in_the_same_folder_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let _first = stage(folder.path());
-        let setup = Setup::with("lockstep".into(), 1, Vec::new());
-        let error = Stage::create(folder.path(), &setup).unwrap_err();
-        assert!(error.to_string().contains("exists already"), "{error}");
-    }
-
-    #[test]
-    fn a_stopped_stage_ends_every_wait() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut stage = stage(folder.path());
-        stage.stop_flag().store(true, Ordering::Relaxed);
-        let error = stage.wait_idle(Duration::from_secs(60)).unwrap_err();
-        assert_eq!(error.to_string(), "interrupted");
-    }
-
-    #[test]
-    fn the_configuration_names_every_table_and_every_flow() {
-        for table in crate::shape::tables() {
-            let section = format!("[systems.{}.map.{}]", table.system, table.entity);
-            let at = CONFIGURATION.find(&section);
-            let rest = &CONFIGURATION[at.unwrap_or_else(|| panic!("{section}"))..];
-            assert!(
-                rest.lines()
-                    .nth(1)
-                    .unwrap()
-                    .contains(&format!("\"{}\"", table.name)),
-                "{section}"
-            );
-        }
-        for entity in crate::record::Entity::ALL {
-            let flow = format!(
-                "entity = \"{entity}\"\nfrom = \"{}\"\nto = {:?}",
-                entity.owner(),
-                entity.targets()
-            );
-            assert!(CONFIGURATION.contains(&flow), "{flow}");
-        }
-    }
 }

@@ -1,54 +1,87 @@
-//! The four SQLite files: creating, loading, and seeing every write to the targets.
+//! The four systems: creating, loading, and seeing every write to the targets.
 //!
+//! A system is an SQLite file `NAME.db` in the stage's folder, unless the folder holds `NAME.url`, the address of a PostgreSQL database.
 //! Each system has its own schema in `systems/*.sql` and assigns its own surrogate keys.
-//! Every target table carries triggers that put each write into the table `audit`, so that a doubled or a stale write is seen although an upsert would hide it.
 //! This module knows SQL and tables, not what Lockstep does with them.
 
+mod audit;
+
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rusqlite::types::{Value as Sql, ValueRef};
-use rusqlite::{Connection, OpenFlags, params_from_iter};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::db::Db;
 use crate::record::{Entity, text};
-use crate::shape::{Raw, Table, source, tables};
+use crate::shape::{Raw, Table, source};
 use crate::world::World;
+
+pub(crate) use audit::read as written;
 
 /// The systems, in the order in which data flows.
 pub const SYSTEMS: [&str; 4] = ["crm", "erp", "billing", "warehouse"];
 
-/// How long a connection of the stage waits for another writer.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// The systems that can be PostgreSQL databases.
+pub const POSTGRES: [&str; 2] = ["erp", "warehouse"];
 
-const SCHEMAS: [(&str, &str); 4] = [
-    ("crm", include_str!("systems/crm.sql")),
-    ("erp", include_str!("systems/erp.sql")),
-    ("billing", include_str!("systems/billing.sql")),
-    ("warehouse", include_str!("systems/warehouse.sql")),
+/// The schema of a system, for SQLite and, where it can be one, for a PostgreSQL database.
+const SCHEMAS: [(&str, &str, &str); 4] = [
+    ("crm", include_str!("systems/crm.sql"), ""),
+    (
+        "erp",
+        include_str!("systems/erp.sql"),
+        include_str!("systems/erp.postgres.sql"),
+    ),
+    ("billing", include_str!("systems/billing.sql"), ""),
+    (
+        "warehouse",
+        include_str!("systems/warehouse.sql"),
+        include_str!("systems/warehouse.postgres.sql"),
+    ),
 ];
 
-/// The file of a system.
+/// The file of an SQLite system.
 #[must_use]
 pub fn path(folder: &Path, system: &str) -> PathBuf {
     folder.join(format!("{system}.db"))
 }
 
+/// The file that holds the address of a PostgreSQL system.
+#[must_use]
+pub fn url_path(folder: &Path, system: &str) -> PathBuf {
+    folder.join(format!("{system}.url"))
+}
+
+/// The connector that knows a system's kind.
+#[must_use]
+pub fn connector(folder: &Path, system: &str) -> &'static str {
+    if url_path(folder, system).exists() {
+        "postgres"
+    } else {
+        "sqlite"
+    }
+}
+
 /// Creates the four systems in a folder and fills what their owners hold.
 ///
 /// # Errors
-/// A file exists already, or cannot be written.
+/// A file exists already, or a system cannot be written.
 pub fn create(folder: &Path, world: &World) -> Result<()> {
-    for (system, schema) in SCHEMAS {
-        let file = path(folder, system);
-        anyhow::ensure!(!file.exists(), "`{}` exists already", file.display());
-        let mut db = Connection::open(&file)
-            .with_context(|| format!("cannot create `{}`", file.display()))?;
-        db.pragma_update(None, "journal_mode", "WAL")?;
-        db.execute_batch(schema)?;
-        load(&mut db, system, world)?;
-        db.execute_batch(&audit(&db, system)?)?;
+    for (system, sqlite, postgres) in SCHEMAS {
+        let mut db = match url(folder, system)? {
+            Some(url) => Db::postgres(&url)?,
+            None => Db::create_sqlite(&path(folder, system))?,
+        };
+        let schema = match db {
+            Db::Sqlite(_) => sqlite,
+            Db::Postgres(_) => postgres,
+        };
+        db.batch(schema)
+            .with_context(|| format!("cannot create the tables of {system}"))?;
+        load(&mut db, system, world).with_context(|| format!("cannot load {system}"))?;
+        audit::install(&mut db, system)?;
     }
     Ok(())
 }
@@ -56,213 +89,110 @@ pub fn create(folder: &Path, world: &World) -> Result<()> {
 /// Opens a system to write to it.
 ///
 /// # Errors
-/// There is no such file, or it is no database.
-pub fn open(folder: &Path, system: &str) -> Result<Connection> {
-    connect(folder, system, OpenFlags::SQLITE_OPEN_READ_WRITE)
+/// There is no such system, or it does not answer.
+pub fn open(folder: &Path, system: &str) -> Result<Db> {
+    match url(folder, system)? {
+        Some(url) => Db::postgres(&url).with_context(|| format!("cannot open {system}")),
+        None => Db::sqlite(&path(folder, system)),
+    }
 }
 
 /// Opens a system to look at it only.
 ///
 /// # Errors
-/// There is no such file, or it is no database.
-pub fn look(folder: &Path, system: &str) -> Result<Connection> {
-    let db = connect(folder, system, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    db.pragma_update(None, "query_only", true)?;
+/// There is no such system, or it does not answer.
+pub fn look(folder: &Path, system: &str) -> Result<Db> {
+    let mut db = open(folder, system)?;
+    db.read_only()?;
     Ok(db)
 }
 
-fn connect(folder: &Path, system: &str, flags: OpenFlags) -> Result<Connection> {
-    let file = path(folder, system);
-    let db = Connection::open_with_flags(&file, flags)
-        .with_context(|| format!("cannot open `{}`", file.display()))?;
-    db.busy_timeout(BUSY_TIMEOUT)?;
-    db.pragma_update(None, "foreign_keys", true)?;
-    Ok(db)
+/// Opens every system to look at it only.
+///
+/// # Errors
+/// One of them is not there, or does not answer.
+pub fn look_at_all(folder: &Path) -> Result<BTreeMap<&'static str, Db>> {
+    let systems = SYSTEMS.into_iter();
+    systems
+        .map(|system| Ok((system, look(folder, system)?)))
+        .collect()
+}
+
+fn url(folder: &Path, system: &str) -> Result<Option<String>> {
+    let file = url_path(folder, system);
+    if !file.exists() {
+        return Ok(None);
+    }
+    let url = fs::read_to_string(&file);
+    url.map(|url| Some(url.trim().to_owned()))
+        .with_context(|| format!("cannot read `{}`", file.display()))
 }
 
 /// Every row of a table, without its surrogate key.
 ///
 /// # Errors
 /// The table cannot be read.
-pub fn rows(db: &Connection, table: &Table) -> Result<Vec<Raw>> {
-    let mut statement = db.prepare(&format!("SELECT * FROM {}", table.name))?;
-    let names: Vec<String> = statement
-        .column_names()
-        .into_iter()
-        .map(str::to_owned)
-        .collect();
-    let mut rows = statement.query([])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let mut raw = Raw::new();
-        for (at, name) in names.iter().enumerate().filter(|(_, name)| *name != "id") {
-            raw.insert(name.clone(), from_sql(row.get_ref(at)?));
-        }
-        found.push(raw);
+pub fn rows(db: &mut Db, table: &Table) -> Result<Vec<Raw>> {
+    let mut rows = db.query(&format!("SELECT * FROM {}", table.name), &[])?;
+    for row in &mut rows {
+        row.shift_remove("id");
     }
-    Ok(found)
+    Ok(rows)
 }
 
 /// The number of rows of an entity in a system.
 ///
 /// # Errors
 /// The table cannot be read.
-pub fn count(db: &Connection, table: &Table) -> Result<u64> {
+pub fn count(db: &mut Db, table: &Table) -> Result<u64> {
     let only = table.only.map_or_else(String::new, |(column, value)| {
         format!(" WHERE {column} = '{value}'")
     });
-    let sql = format!("SELECT count(*) FROM {}{only}", table.name);
-    let count: i64 = db.query_row(&sql, [], |row| row.get(0))?;
-    Ok(count.unsigned_abs())
+    let sql = format!("SELECT count(*) AS count FROM {}{only}", table.name);
+    let rows = db.query(&sql, &[])?;
+    let count = rows.first().and_then(|row| row["count"].as_u64());
+    count.with_context(|| format!("{} cannot be counted", table.name))
 }
 
-/// A JSON value as SQLite stores it.
-#[must_use]
-pub fn to_sql(value: &Value) -> Sql {
-    match value {
-        Value::Null => Sql::Null,
-        Value::Bool(value) => Sql::Integer(i64::from(*value)),
-        Value::Number(number) => match number.as_i64() {
-            Some(int) => Sql::Integer(int),
-            None => Sql::Real(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        Value::String(text) => Sql::Text(text.clone()),
-        other => Sql::Text(other.to_string()),
-    }
-}
-
-fn from_sql(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(int) => json!(int),
-        ValueRef::Real(real) => json!(real),
-        ValueRef::Text(text) => Value::from(String::from_utf8_lossy(text)),
-        // No table here holds bytes: an object is what no translation accepts.
-        ValueRef::Blob(bytes) => json!({ "bytes": bytes.len() }),
-    }
-}
-
-/// The statement that inserts rows with the columns of `row`.
-#[must_use]
-pub fn insert_sql(table: &str, row: &Raw) -> String {
-    let columns: Vec<&str> = row.keys().map(String::as_str).collect();
-    let marks = vec!["?"; columns.len()].join(", ");
-    format!(
-        "INSERT INTO {table} ({}) VALUES ({marks})",
-        columns.join(", ")
-    )
-}
-
-fn load(db: &mut Connection, system: &str, world: &World) -> Result<()> {
-    let tx = db.transaction()?;
+fn load(db: &mut Db, system: &str, world: &World) -> Result<()> {
+    db.batch("BEGIN")?;
     let owned = Entity::ALL
         .into_iter()
         .filter(|entity| entity.owner() == system);
     for entity in owned {
         let table = source(entity);
-        for record in world.of(entity).values() {
-            insert(&tx, table.name, &table.to_row(record))?;
-        }
+        let records = world.of(entity).values();
+        let rows: Vec<Raw> = records.map(|record| table.to_row(record)).collect();
+        db.insert(table.name, &rows)?;
     }
     if system == "crm" {
         let companies = source(Entity::Customer);
-        for prospect in world.prospects.values() {
+        let prospects = world.prospects.values().map(|prospect| {
             let mut row = companies.to_row(prospect);
             row.insert("stage".to_owned(), json!("prospect"));
-            insert(&tx, companies.name, &row)?;
-        }
-        load_contacts(&tx, world)?;
+            row
+        });
+        db.insert(companies.name, &prospects.collect::<Vec<Raw>>())?;
+        load_contacts(db, world)?;
     }
-    tx.commit()?;
-    Ok(())
-}
-
-fn insert(db: &Connection, table: &str, row: &Raw) -> Result<()> {
-    let mut statement = db.prepare_cached(&insert_sql(table, row))?;
-    statement.execute(params_from_iter(row.values().map(to_sql)))?;
-    Ok(())
+    db.batch("COMMIT")
 }
 
 /// One contact per customer, with a telephone number from the range reserved for fiction.
-fn load_contacts(db: &Connection, world: &World) -> Result<()> {
-    let mut statement = db.prepare(
-        "INSERT INTO contacts (company_id, phone, note)
-         SELECT id, ?2, 'calls back' FROM companies WHERE account_no = ?1",
-    )?;
+fn load_contacts(db: &mut Db, world: &World) -> Result<()> {
+    let sql = "INSERT INTO contacts (company_id, phone, note)
+               SELECT id, ?2, 'calls back' FROM companies WHERE account_no = ?1";
     for (at, customer) in world.of(Entity::Customer).values().enumerate() {
         let phone = format!("555-01{:02}", at % 100);
-        statement.execute((text(customer, "id"), phone))?;
+        db.execute(sql, &[json!(text(customer, "id")), json!(phone)])?;
     }
     Ok(())
-}
-
-/// The audit table of a system and the triggers of all its target tables.
-fn audit(db: &Connection, system: &str) -> Result<String> {
-    let mut sql = String::from(
-        "CREATE TABLE audit (
-            seq        INTEGER PRIMARY KEY AUTOINCREMENT,
-            tbl        TEXT NOT NULL,
-            key        TEXT NOT NULL,
-            op         TEXT NOT NULL,
-            image      TEXT NOT NULL,
-            written_ms INTEGER NOT NULL
-        );\n",
-    );
-    let targets = tables()
-        .iter()
-        .filter(|table| table.system == system && table.entity.owner() != system);
-    for table in targets {
-        sql.push_str(&triggers(db, table)?);
-    }
-    Ok(sql)
-}
-
-fn triggers(db: &Connection, table: &Table) -> Result<String> {
-    let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1) WHERE name <> 'id'")?;
-    let columns = statement.query_map([table.name], |row| row.get::<_, String>(0))?;
-    let columns = columns.collect::<rusqlite::Result<Vec<_>>>()?;
-    let name = table.name;
-    let write = |row: &str, op: &str| {
-        let image: Vec<String> = columns
-            .iter()
-            .map(|column| format!("'{column}', {row}.{column}"))
-            .collect();
-        let key: Vec<String> = table
-            .key_columns()
-            .iter()
-            .map(|column| format!("{row}.{column}"))
-            .collect();
-        format!(
-            "INSERT INTO audit (tbl, key, op, image, written_ms)
-             SELECT '{name}', json_array({}), '{op}', json_object({}),
-                    CAST(unixepoch('subsec') * 1000 AS INTEGER)",
-            key.join(", "),
-            image.join(", ")
-        )
-    };
-    let moved: Vec<String> = table
-        .key_columns()
-        .iter()
-        .map(|column| format!("OLD.{column} IS NOT NEW.{column}"))
-        .collect();
-    Ok(format!(
-        "CREATE TRIGGER audit_{name}_insert AFTER INSERT ON {name} BEGIN {insert}; END;
-         CREATE TRIGGER audit_{name}_update AFTER UPDATE ON {name} BEGIN
-             {leave} WHERE {moved};
-             {update};
-         END;
-         CREATE TRIGGER audit_{name}_delete AFTER DELETE ON {name} BEGIN {delete}; END;\n",
-        insert = write("NEW", "insert"),
-        leave = write("OLD", "delete"),
-        moved = moved.join(" OR "),
-        update = write("NEW", "update"),
-        delete = write("OLD", "delete"),
-    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::plain;
 
     fn created() -> (tempfile::TempDir, World) {
         let folder = tempfile::tempdir().unwrap();
@@ -276,13 +206,13 @@ mod tests {
         let (folder, world) = created();
         for entity in Entity::ALL {
             let table = source(entity);
-            let db = look(folder.path(), table.system).unwrap();
+            let mut db = look(folder.path(), table.system).unwrap();
             assert_eq!(
-                count(&db, table).unwrap(),
+                count(&mut db, table).unwrap(),
                 world.of(entity).len() as u64,
                 "{entity}"
             );
-            for row in rows(&db, table).unwrap() {
+            for row in rows(&mut db, table).unwrap() {
                 if let Some(record) = table.to_record(&row).unwrap() {
                     let expected = &world.of(entity)[&entity.key(&record).unwrap()];
                     assert_eq!(record, table.project(expected));
@@ -294,39 +224,42 @@ mod tests {
     #[test]
     fn the_table_of_tables_and_the_schemas_agree() {
         let (folder, _) = created();
-        for table in tables() {
-            let db = look(folder.path(), table.system).unwrap();
+        for table in crate::shape::tables() {
+            let mut db = look(folder.path(), table.system).unwrap();
             let columns: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
             let sql = format!("SELECT {} FROM {}", columns.join(", "), table.name);
-            db.prepare(&sql).unwrap();
+            db.query(&format!("{sql} LIMIT 0"), &[]).unwrap();
         }
     }
 
     #[test]
     fn every_write_to_a_target_is_seen() {
         let (folder, world) = created();
-        let db = open(folder.path(), "erp").unwrap();
+        let mut db = open(folder.path(), "erp").unwrap();
         let table = crate::shape::table("erp", Entity::Customer).unwrap();
         let customer = world.of(Entity::Customer).values().next().unwrap();
-        insert(&db, table.name, &table.to_row(customer)).unwrap();
-        db.execute("UPDATE partners SET city = city", []).unwrap();
-        db.execute("UPDATE partners SET partner_code = 'P-X'", [])
+        db.insert(table.name, &[table.to_row(customer)]).unwrap();
+        db.batch("UPDATE partners SET city = city").unwrap();
+        db.batch("UPDATE partners SET partner_code = 'P-X'")
             .unwrap();
-        db.execute("DELETE FROM partners", []).unwrap();
-        let mut statement = db
-            .prepare("SELECT op || ' ' || key FROM audit ORDER BY seq")
-            .unwrap();
-        let seen = statement.query_map([], |row| row.get::<_, String>(0));
-        let seen: Vec<String> = seen.unwrap().map(Result::unwrap).collect();
+        db.batch("DELETE FROM partners").unwrap();
+        let seen = audit::read(&mut db, table).unwrap();
+        let seen: Vec<String> = seen
+            .iter()
+            .map(|write| {
+                let what = if write.delete { "delete" } else { "write" };
+                format!("{what} {}", plain(&write.image["partner_code"]))
+            })
+            .collect();
         let id = text(customer, "id");
         assert_eq!(
             seen,
             [
-                format!("insert [\"P-{id}\"]"),
-                format!("update [\"P-{id}\"]"),
-                format!("delete [\"P-{id}\"]"),
-                "update [\"P-X\"]".to_owned(),
-                "delete [\"P-X\"]".to_owned(),
+                format!("write P-{id}"),
+                format!("write P-{id}"),
+                format!("delete P-{id}"),
+                "write P-X".to_owned(),
+                "delete P-X".to_owned(),
             ]
         );
     }

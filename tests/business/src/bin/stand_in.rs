@@ -10,12 +10,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use lockstep_business::db::{Db, insert_sql};
 use lockstep_business::oracle;
 use lockstep_business::record::{Entity, Key, Record, plain};
 use lockstep_business::shape::{Raw, Table, source};
-use lockstep_business::systems::{self, to_sql};
+use lockstep_business::systems;
 use lockstep_business::world::keeps_contract;
-use rusqlite::{Connection, params_from_iter};
 use serde_json::{Value, json};
 
 fn main() -> Result<()> {
@@ -72,7 +72,7 @@ impl Copier {
         let flows = Entity::ALL.map(|entity| {
             json!({ "flow": entity, "entity": entity, "to": entity.targets(), "state": state, "lag_ms": 0 })
         });
-        Ok(json!({ "flows": flows }))
+        Ok(json!({ "running": true, "flows": flows }))
     }
 
     fn quarantine(&self) -> Result<Value> {
@@ -102,9 +102,9 @@ impl Copier {
 
     fn held(&self, entity: Entity) -> Result<Held> {
         let table = source(entity);
-        let db = systems::look(&self.folder, table.system)?;
+        let mut db = systems::look(&self.folder, table.system)?;
         let mut held = Held::default();
-        for row in systems::rows(&db, table)? {
+        for row in systems::rows(&mut db, table)? {
             let key = Key(table
                 .key_columns()
                 .iter()
@@ -127,20 +127,20 @@ impl Copier {
     fn copy(&self, table: &Table, held: &Held) -> Result<u64> {
         let mut db = systems::open(&self.folder, table.system)?;
         let mut there: BTreeMap<Key, (Record, Raw)> = BTreeMap::new();
-        for row in systems::rows(&db, table)? {
+        for row in systems::rows(&mut db, table)? {
             let record = table.to_record(&row).map_err(anyhow::Error::msg)?;
             let record = record.context("a target's row is of its entity")?;
             let key = table.entity.key(&record).context("a row has a key")?;
             there.insert(key, (record, row));
         }
-        let transaction = db.transaction()?;
+        db.batch("BEGIN")?;
         let mut written = 0;
         for (key, record) in &held.good {
             let known = there.remove(key);
             if known.is_none_or(|(known, _)| known != table.project(record)) {
                 let times = if self.fault == "double" { 2 } else { 1 };
                 for _ in 0..times {
-                    upsert(&transaction, table, &table.to_row(record))?;
+                    upsert(&mut db, table, &table.to_row(record))?;
                 }
                 written += 1;
             }
@@ -149,31 +149,30 @@ impl Copier {
             .into_iter()
             .filter(|(key, _)| !held.broken.contains(key) && self.fault != "lose");
         for (_, (_, row)) in gone {
-            remove(&transaction, table, &row)?;
+            remove(&mut db, table, &row)?;
             written += 1;
         }
-        transaction.commit()?;
+        db.batch("COMMIT")?;
         Ok(written)
     }
 }
 
-fn upsert(db: &Connection, table: &Table, row: &Raw) -> Result<()> {
+fn upsert(db: &mut Db, table: &Table, row: &Raw) -> Result<()> {
     let sets: Vec<String> = row
         .keys()
         .map(|column| format!("{column} = excluded.{column}"))
         .collect();
     let sql = format!(
         "{} ON CONFLICT ({}) DO UPDATE SET {}",
-        systems::insert_sql(table.name, row),
+        insert_sql(table.name, row),
         table.key_columns().join(", "),
         sets.join(", ")
     );
-    let mut statement = db.prepare_cached(&sql)?;
-    statement.execute(params_from_iter(row.values().map(to_sql)))?;
-    Ok(())
+    let values: Vec<Value> = row.values().cloned().collect();
+    db.execute(&sql, &values).map(|_| ())
 }
 
-fn remove(db: &Connection, table: &Table, row: &Raw) -> Result<()> {
+fn remove(db: &mut Db, table: &Table, row: &Raw) -> Result<()> {
     let columns = table.key_columns();
     let conditions: Vec<String> = columns
         .iter()
@@ -184,7 +183,6 @@ fn remove(db: &Connection, table: &Table, row: &Raw) -> Result<()> {
         table.name,
         conditions.join(" AND ")
     );
-    let values = columns.iter().map(|column| to_sql(&row[*column]));
-    db.execute(&sql, params_from_iter(values))?;
-    Ok(())
+    let values: Vec<Value> = columns.iter().map(|column| row[*column].clone()).collect();
+    db.execute(&sql, &values).map(|_| ())
 }

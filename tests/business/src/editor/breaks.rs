@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::write::{Deed, Write};
 use super::{Editor, Outcome};
+use crate::db::Db;
 use crate::record::{Entity, Key, Record, int, text};
 use crate::world::date;
 
@@ -22,6 +23,17 @@ struct Spoil {
     column: &'static str,
     value: fn(&Record) -> Value,
     reason: &'static str,
+    on: On,
+}
+
+/// The kinds of systems whose columns hold such a value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    Any,
+    /// Where any column holds any text.
+    Loose,
+    /// Where columns have types, which have odd values of their own.
+    Typed,
 }
 
 const fn spoil(column: &'static str, value: fn(&Record) -> Value, reason: &'static str) -> Spoil {
@@ -29,6 +41,14 @@ const fn spoil(column: &'static str, value: fn(&Record) -> Value, reason: &'stat
         column,
         value,
         reason,
+        on: On::Any,
+    }
+}
+
+impl Spoil {
+    const fn on(mut self, on: On) -> Spoil {
+        self.on = on;
+        self
     }
 }
 
@@ -49,7 +69,8 @@ fn spoils(entity: Entity) -> &'static [Spoil] {
             const {
                 &[
                     spoil("list_price", |_| json!("-5.00"), "list price negative"),
-                    spoil("list_price", |_| json!("free"), "list price no number"),
+                    spoil("list_price", |_| json!("free"), "list price no number").on(On::Loose),
+                    spoil("list_price", |_| json!("NaN"), "list price no number").on(On::Typed),
                 ]
             }
         }
@@ -58,7 +79,8 @@ fn spoils(entity: Entity) -> &'static [Spoil] {
                 &[
                     spoil("shipped_on", too_early, "shipped before ordered"),
                     spoil("status", |_| json!("Q"), "status unknown"),
-                    spoil("ordered_on", |_| json!("soon"), "order date no date"),
+                    spoil("ordered_on", |_| json!("soon"), "order date no date").on(On::Loose),
+                    spoil("ordered_on", |_| json!("-infinity"), "ordered on no day").on(On::Typed),
                 ]
             }
         }
@@ -77,7 +99,9 @@ fn spoils(entity: Entity) -> &'static [Spoil] {
                 &[
                     spoil("qty_on_hand", |_| json!(-3), "stock negative"),
                     spoil("qty_reserved", too_many, "more reserved than on hand"),
-                    spoil("counted_at", |_| json!("yesterday"), "count at no instant"),
+                    spoil("counted_at", |_| json!("yesterday"), "count at no instant")
+                        .on(On::Loose),
+                    spoil("counted_at", |_| json!("infinity"), "count at no instant").on(On::Typed),
                 ]
             }
         }
@@ -128,7 +152,15 @@ impl Editor {
         let Some((before, record)) = made else {
             return Vec::new();
         };
-        let way = self.random.pick(spoils(entity));
+        let kind = match self.systems.get(entity.owner()) {
+            Some(Db::Postgres(_)) => On::Typed,
+            _ => On::Loose,
+        };
+        let ways = spoils(entity).iter();
+        let ways: Vec<&Spoil> = ways
+            .filter(|way| way.on == On::Any || way.on == kind)
+            .collect();
+        let way = *self.random.pick(&ways);
         let wrong = (way.column, (way.value)(&record));
         let write = Write::spoil(entity, before.as_deref(), &record, wrong, way.reason);
         if self.random.below(10) < 6 {

@@ -66,10 +66,13 @@ impl Editor {
     }
 
     #[expect(clippy::type_complexity, reason = "two lists, or one of them broken")]
-    pub(super) fn uses(&self, sku: &str) -> Result<Option<(Vec<Arc<Record>>, Vec<Arc<Record>>)>> {
+    pub(super) fn uses(
+        &mut self,
+        sku: &str,
+    ) -> Result<Option<(Vec<Arc<Record>>, Vec<Arc<Record>>)>> {
         let sql = "SELECT order_no, pos FROM order_lines WHERE sku = ?1 ORDER BY id";
         let lines = self.related("erp", Entity::OrderLine, sql, sku)?;
-        let sql = "SELECT sku, site FROM stock WHERE sku = ?1 ORDER BY id";
+        let sql = "SELECT sku, site FROM stock WHERE sku = ?1 ORDER BY site";
         let levels = self.related("erp", Entity::StockLevel, sql, sku)?;
         Ok(lines.zip(levels))
     }
@@ -180,12 +183,12 @@ impl Editor {
         Ok(Some(deeds.into_iter().flatten().collect()))
     }
 
-    pub(super) fn lines_of(&self, order: &Record) -> Result<Option<Vec<Arc<Record>>>> {
+    pub(super) fn lines_of(&mut self, order: &Record) -> Result<Option<Vec<Arc<Record>>>> {
         let sql = "SELECT order_no, pos FROM order_lines WHERE order_no = ?1 ORDER BY pos";
         self.related("erp", Entity::OrderLine, sql, text(order, "id"))
     }
 
-    pub(super) fn invoices_of(&self, order: &Record) -> Result<Option<Vec<Arc<Record>>>> {
+    pub(super) fn invoices_of(&mut self, order: &Record) -> Result<Option<Vec<Arc<Record>>>> {
         let sql = "SELECT invoice_no FROM invoices WHERE order_ref = ?1 ORDER BY id";
         self.related("billing", Entity::Invoice, sql, text(order, "id"))
     }

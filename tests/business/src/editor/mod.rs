@@ -18,14 +18,15 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rusqlite::{Connection, TransactionBehavior, params_from_iter};
+use serde_json::json;
 
+use crate::db::Db;
 use crate::journal::{self, Outcome};
 use crate::random::Random;
-use crate::record::{Entity, Key, Record};
+use crate::record::{Entity, Key, Record, plain};
 use crate::shape::Raw;
 use crate::story::{Stories, Story};
-use crate::systems::{self, to_sql};
+use crate::systems;
 use crate::world::World;
 
 use breaks::Repair;
@@ -80,7 +81,7 @@ pub fn edit(
 
 /// The editor's picture of the systems and its connections to them.
 struct Editor {
-    systems: BTreeMap<&'static str, Connection>,
+    systems: BTreeMap<&'static str, Db>,
     journal: journal::Writer,
     stories: Stories,
     /// Every key that ever was, to draw from.
@@ -135,25 +136,19 @@ impl Editor {
     fn perform(&mut self, deed: &Deed) -> Result<()> {
         let db = self.systems.get_mut(deed.system);
         let db = db.with_context(|| format!("nobody edits {}", deed.system))?;
-        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for statement in &deed.statements {
-            let touched = transaction
-                .prepare_cached(&statement.sql)?
-                .execute(params_from_iter(statement.values.iter().map(to_sql)))
-                .with_context(|| format!("`{}` failed on {}", statement.sql, deed.system))?;
-            ensure!(
-                touched == 1,
-                "`{}` touched {touched} rows on {} where the journal knows one",
-                statement.sql,
-                deed.system
-            );
-        }
         let announced = !deed.edits.is_empty();
-        if announced {
-            self.journal.announce(deed.system, &deed.edits)?;
-        }
-        let commit_ms = journal::now_ms();
-        transaction.commit()?;
+        let journal = &mut self.journal;
+        let mark = journal.next().to_string();
+        let mut told = false;
+        let commit_ms = db.transaction(&mark, &mut |db| {
+            deed.perform(db)?;
+            // A transaction that has to be done again is announced once.
+            if announced && !told {
+                journal.announce(deed.system, &deed.edits)?;
+                told = true;
+            }
+            Ok(journal::now_ms())
+        })?;
         if announced {
             self.journal.confirm(commit_ms)?;
         }
@@ -207,23 +202,18 @@ impl Editor {
 
     /// The records that a query of one system names by their keys, or `None` where one of them is broken: nobody edits around that.
     fn related(
-        &self,
+        &mut self,
         system: &str,
         entity: Entity,
         sql: &str,
         value: &str,
     ) -> Result<Option<Vec<Arc<Record>>>> {
-        let db = self.systems.get(system);
+        let db = self.systems.get_mut(system);
         let db = db.with_context(|| format!("nobody edits {system}"))?;
-        let mut statement = db.prepare_cached(sql)?;
-        let width = statement.column_count();
-        let keys = statement.query_map([value], |row| {
-            let part = |at| row.get::<_, rusqlite::types::Value>(at).map(sql_text);
-            (0..width).map(part).collect::<rusqlite::Result<Vec<_>>>()
-        })?;
         let mut records = Vec::new();
-        for key in keys {
-            match self.alive(entity, &Key(key?)) {
+        for row in db.query(sql, &[json!(value)])? {
+            let key = Key(row.values().map(plain).collect());
+            match self.alive(entity, &key) {
                 Some(record) => records.push(record),
                 None => return Ok(None),
             }
@@ -242,14 +232,6 @@ impl Editor {
             return None;
         }
         Write::put(entity, before, record)
-    }
-}
-
-fn sql_text(value: rusqlite::types::Value) -> String {
-    match value {
-        rusqlite::types::Value::Text(text) => text,
-        rusqlite::types::Value::Integer(int) => int.to_string(),
-        other => format!("{other:?}"),
     }
 }
 
@@ -285,9 +267,9 @@ mod tests {
         let stories = Stories::told(&world, &journal);
         for entity in Entity::ALL {
             let table = source(entity);
-            let db = systems::look(folder.path(), table.system).unwrap();
+            let mut db = systems::look(folder.path(), table.system).unwrap();
             let mut good = 0;
-            for row in systems::rows(&db, table).unwrap() {
+            for row in systems::rows(&mut db, table).unwrap() {
                 let Ok(Some(record)) = table.to_record(&row) else {
                     continue;
                 };

@@ -1,12 +1,13 @@
 //! One edit as a statement and as an entry of the journal.
 
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::{Columns, Outcome};
+use crate::db::{Db, insert_sql};
 use crate::journal::Edit;
 use crate::record::{Entity, Key, Record};
 use crate::shape::source;
-use crate::systems::insert_sql;
 
 /// A statement that must touch one row.
 pub(super) struct Statement {
@@ -42,6 +43,22 @@ impl Deed {
             deed.edits.extend(write.edits);
         }
         Some(deed)
+    }
+
+    /// Runs its statements, each of which must find the one row that it is about.
+    pub(super) fn perform(&self, db: &mut Db) -> Result<()> {
+        for statement in &self.statements {
+            let touched = db
+                .execute(&statement.sql, &statement.values)
+                .with_context(|| format!("`{}` failed on {}", statement.sql, self.system))?;
+            ensure!(
+                touched == 1,
+                "`{}` touched {touched} rows on {} where the journal knows one",
+                statement.sql,
+                self.system
+            );
+        }
+        Ok(())
     }
 
     /// A statement that concerns no record, on a table that nobody maps.

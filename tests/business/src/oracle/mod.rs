@@ -9,12 +9,14 @@ mod scenarios;
 pub mod state;
 pub mod writes;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::db::Db;
 use crate::journal;
 use crate::record::Entity;
 use crate::shape::{Table, source, table};
@@ -186,19 +188,20 @@ pub fn judge(folder: &Path, world: &World, outages: &[Outage]) -> Result<Judgeme
             .collect(),
         ..Judgement::default()
     };
+    let mut systems = systems::look_at_all(folder)?;
     for entity in Entity::ALL {
         let table = source(entity);
-        let db = systems::look(folder, table.system)?;
-        let rows = systems::rows(&db, table)?;
+        let rows = systems::rows(in_system(&mut systems, table)?, table)?;
         judgement
             .findings
             .extend(state::check_source(table, &stories, &rows));
     }
     for (entity, table) in targets() {
-        let db = systems::look(folder, table.system)?;
-        let rows = systems::rows(&db, table)?;
+        let db = in_system(&mut systems, table)?;
+        let rows = systems::rows(db, table)?;
         let state = state::compare(table, &stories, &rows);
-        let writes = writes::judge(table, &stories, &writes::read(&db, table)?, outages);
+        let audit = systems::written(db, table)?;
+        let writes = writes::judge(table, &stories, &audit, outages);
         judgement.pairs.push(Pair {
             entity,
             system: table.system,
@@ -222,13 +225,18 @@ pub fn judge(folder: &Path, world: &World, outages: &[Outage]) -> Result<Judgeme
 /// A database or the journal cannot be read.
 pub fn differences(folder: &Path, world: &World) -> Result<u64> {
     let stories = told(folder, world)?;
+    let mut systems = systems::look_at_all(folder)?;
     let mut differences = 0;
     for (_, table) in targets() {
-        let db = systems::look(folder, table.system)?;
-        let rows = systems::rows(&db, table)?;
+        let rows = systems::rows(in_system(&mut systems, table)?, table)?;
         differences += state::compare(table, &stories, &rows).differences();
     }
     Ok(differences)
+}
+
+fn in_system<'s>(systems: &'s mut BTreeMap<&str, Db>, table: &Table) -> Result<&'s mut Db> {
+    let db = systems.get_mut(table.system);
+    db.with_context(|| format!("there is no system {}", table.system))
 }
 
 /// What every record should have been, by the folder's journal.

@@ -1,12 +1,12 @@
 //! The oracle against a stand-in for Lockstep that copies every version, and against everything that may be wrong with such a copy.
 
-use rusqlite::{Connection, params_from_iter};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
+use crate::db::insert_sql;
 use crate::editor::{Pace, edit};
 use crate::record::{Key, Record};
-use crate::systems::{insert_sql, to_sql};
 
 /// A stage whose targets were filled by copying, version by version, in order.
 struct Copied {
@@ -29,23 +29,23 @@ impl Copied {
         let stories = told(copied.folder.path(), &copied.world).unwrap();
         for (entity, table) in targets() {
             let mut db = copied.open(table.system);
-            let tx = db.transaction().unwrap();
+            db.batch("BEGIN").unwrap();
             for (key, story) in stories.of(entity) {
                 for step in &story.steps {
-                    write(&tx, table, key, step.record.as_deref());
+                    write(&mut db, table, key, step.record.as_deref());
                 }
             }
-            tx.commit().unwrap();
+            db.batch("COMMIT").unwrap();
         }
         copied
     }
 
-    fn open(&self, system: &str) -> Connection {
+    fn open(&self, system: &str) -> Db {
         systems::open(self.folder.path(), system).unwrap()
     }
 
     fn run(&self, system: &str, sql: &str) {
-        assert!(self.open(system).execute(sql, []).unwrap() > 0, "{sql}");
+        assert!(self.open(system).execute(sql, &[]).unwrap() > 0, "{sql}");
     }
 
     fn judge(&self) -> Judgement {
@@ -59,7 +59,7 @@ impl Copied {
 }
 
 /// What a sink does: replace the row of a key, or remove it.
-fn write(db: &Connection, table: &Table, key: &Key, record: Option<&Record>) {
+fn write(db: &mut Db, table: &Table, key: &Key, record: Option<&Record>) {
     let columns = table.key_columns();
     let conditions: Vec<String> = columns.iter().map(|c| format!("{c} = ?")).collect();
     let condition = conditions.join(" AND ");
@@ -69,13 +69,13 @@ fn write(db: &Connection, table: &Table, key: &Key, record: Option<&Record>) {
         let record: Record = fields
             .map(|(field, part)| {
                 let number = part.parse::<i64>().ok().filter(|_| *field == "line_no");
-                let value = number.map_or_else(|| part.as_str().into(), serde_json::Value::from);
+                let value = number.map_or_else(|| part.as_str().into(), Value::from);
                 ((*field).to_owned(), value)
             })
             .collect();
         let row = table.to_row(&record);
-        let values = columns.iter().map(|column| to_sql(&row[*column]));
-        db.execute(&sql, params_from_iter(values)).unwrap();
+        let values: Vec<Value> = columns.iter().map(|column| row[*column].clone()).collect();
+        db.execute(&sql, &values).unwrap();
         return;
     };
     let row = table.to_row(record);
@@ -89,10 +89,8 @@ fn write(db: &Connection, table: &Table, key: &Key, record: Option<&Record>) {
         columns.join(", "),
         sets.join(", ")
     );
-    let mut statement = db.prepare_cached(&sql).unwrap();
-    statement
-        .execute(params_from_iter(row.values().map(to_sql)))
-        .unwrap();
+    let values: Vec<Value> = row.values().cloned().collect();
+    db.execute(&sql, &values).unwrap();
 }
 
 #[test]
@@ -174,10 +172,10 @@ fn an_older_version_after_a_newer_one_is_found_although_the_state_is_right() {
     });
     let (key, story) = twice.unwrap();
     let table = table("warehouse", Entity::StockLevel).unwrap();
-    let db = copied.open("warehouse");
-    write(&db, table, key, story.steps[0].record.as_deref());
+    let mut db = copied.open("warehouse");
+    write(&mut db, table, key, story.steps[0].record.as_deref());
     assert_eq!(copied.judge().lost(), 1, "older than the last version");
-    write(&db, table, key, story.expected().map(AsRef::as_ref));
+    write(&mut db, table, key, story.expected().map(AsRef::as_ref));
     let judgement = copied.judge();
     assert_eq!(judgement.differences(), 0);
     assert!(judgement.disorder() > 0);
@@ -193,12 +191,12 @@ fn a_broken_version_in_a_target_is_found() {
         .iter()
         .find(|(entity, _)| *entity == Entity::StockLevel);
     let (_, key) = stock.unwrap();
-    let db = copied.open("warehouse");
+    let mut db = copied.open("warehouse");
     db.execute(
         "INSERT INTO fact_stock (product_key, location, on_hand, reserved, counted_at)
          VALUES ('PROD:' || ?1, ?2, -3, 0, '2018-01-01 00:00:00')
          ON CONFLICT DO UPDATE SET on_hand = -3",
-        [&key.0[0], &key.0[1]],
+        &[json!(key.0[0]), json!(key.0[1])],
     )
     .unwrap();
     let judgement = copied.judge();

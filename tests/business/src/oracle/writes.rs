@@ -2,12 +2,9 @@
 //!
 //! The writes of one key must be a subsequence of its versions: versions may be skipped (a newer one came in the same batch), never repeated and never taken back.
 //! Where a target holds only a part of the fields, two versions may look the same to it; then it may be written once for each.
-//! Pure but for [`read`].
+//! Pure: the writes come in as the triggers saw them.
 
 use std::collections::HashMap;
-
-use anyhow::{Context, Result};
-use rusqlite::Connection;
 
 use super::state::{difference, keyed};
 use super::{FINDINGS_MAX, Finding, Trouble};
@@ -48,27 +45,6 @@ pub struct Writes {
     pub lags: Vec<i64>,
     /// The first of all that is wrong.
     pub findings: Vec<Finding>,
-}
-
-/// Reads a table's audit, in the order of the writes.
-///
-/// # Errors
-/// The audit cannot be read.
-pub fn read(db: &Connection, table: &Table) -> Result<Vec<Audited>> {
-    let sql = "SELECT op = 'delete', image, written_ms FROM audit WHERE tbl = ?1 ORDER BY seq";
-    let mut statement = db.prepare(sql)?;
-    let mut rows = statement.query([table.name])?;
-    let mut audit = Vec::new();
-    while let Some(row) = rows.next()? {
-        let image: String = row.get(1)?;
-        audit.push(Audited {
-            delete: row.get(0)?,
-            image: serde_json::from_str(&image)
-                .with_context(|| format!("the audit of {} is damaged", table.name))?,
-            written_ms: row.get(2)?,
-        });
-    }
-    Ok(audit)
 }
 
 /// Judges a table's writes.

@@ -1,12 +1,12 @@
 //! Benchmarks of whole pipelines, as ratios to a limit measured in the same run.
 //!
-//! The runtime runs as its own process; its CPU time and memory are what the operating system counted for it.
-//! Rates come from what stands in the target, never from what the runtime says of itself.
+//! The runtime runs as its own process and is driven by its configuration file alone; its CPU time and memory are what the operating system counted for it.
+//! Rates come from what stands in the target or was confirmed to the source, never from what the runtime says of itself.
 
-mod floor;
 mod pipeline;
 mod process;
-mod stage;
+mod report;
+mod sqlite;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -24,20 +24,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum What {
+    /// PostgreSQL → log → PostgreSQL, for both logs, beside pg_recvlogical and PostgreSQL's own replication
+    Pipeline(pipeline::Options),
     /// SQLite → embedded log → SQLite: a snapshot, then a backlog of changes
-    Pipeline(Options),
+    Sqlite(sqlite::Options),
 }
 
-/// How to measure.
+/// What every benchmark is told.
 #[derive(clap::Args)]
-struct Options {
+struct Common {
     /// The runtime's binary
     #[arg(long)]
     lockstep: PathBuf,
-    /// Rows of the snapshot
-    #[arg(long, default_value_t = 200_000)]
-    rows: u64,
-    /// Changes of the backlog
+    /// Changes of a backlog
     #[arg(long, default_value_t = 200_000)]
     changes: u64,
     /// Rows a transaction in the backlog
@@ -52,13 +51,21 @@ struct Options {
 }
 
 fn main() -> Result<()> {
-    let What::Pipeline(options) = Cli::parse().what;
-    let report = pipeline::measure(&options)?;
+    let (report, json) = match Cli::parse().what {
+        What::Pipeline(options) => (pipeline::measure(&options)?, options.common.json),
+        What::Sqlite(options) => (sqlite::measure(&options)?, options.common.json),
+    };
     let mut out = std::io::stdout().lock();
-    if options.json {
+    if json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;
     } else {
         write!(out, "{}", report.text())?;
     }
     Ok(())
+}
+
+/// One line on standard error; standard output is for the result.
+fn say(line: &str) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The demo: four business systems are loaded, kept in step while people edit them and the runtime is killed, and judged by an oracle of their own.
+//! The demo: four business systems are loaded, kept in step while people edit them and the runtime and its servers are killed, and judged by an oracle of their own.
 //!
 //! Standard output carries the result (a table, or one JSON object with `--json`), standard error the progress.
 //! Exit codes: 0 everything converged, 1 it did not, 2 wrong usage, 3 the environment is not up to it.
@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use lockstep_business::quarantine::Entries;
-use lockstep_business::{Report, Setup, Stage, runtime, setup};
+use lockstep_business::{Report, Servers, Setup, Stage, Victim, runtime, setup};
 
 use editing::Editing;
 use progress::Progress;
@@ -27,6 +27,9 @@ const IDLE_DEADLINE: Duration = Duration::from_secs(300);
 const EDIT_SECONDS: f64 = 25.0;
 /// Most time between a kill and the next start.
 const DOWN_MAX: Duration = Duration::from_millis(1_500);
+
+/// How often a stage that is kept is looked after.
+const KEPT_POLL: Duration = Duration::from_millis(100);
 
 /// Four business systems kept in step, while people edit them and the runtime is killed.
 #[derive(Parser)]
@@ -44,8 +47,23 @@ enum Command {
     Edit(editing::Edit),
 }
 
+/// What the log is made of.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Engine {
+    /// A file.
+    Embedded,
+    /// A nats-server of the demo's own.
+    Nats,
+}
+
 #[derive(Args)]
 struct Demo {
+    /// Where the log is.
+    #[arg(long, value_enum, default_value_t = Engine::Embedded)]
+    log: Engine,
+    /// Let ERP and warehouse be PostgreSQL databases, on servers of the demo's own.
+    #[arg(long)]
+    postgres: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
@@ -61,9 +79,9 @@ struct Demo {
     /// What the derived data and the edits depend on.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How often to kill the runtime while the systems are edited.
-    #[arg(long, default_value_t = 1)]
-    kills: u64,
+    /// How often to kill something while the systems are edited, in turn the runtime, nats-server and the databases, as far as they are there; each once unless given.
+    #[arg(long)]
+    kills: Option<u64>,
     /// Only so many customers, with all that is theirs; everything unless given.
     #[arg(long)]
     customers: Option<usize>,
@@ -104,25 +122,32 @@ fn say(line: &str) {
 impl Demo {
     fn perform(&self) -> ExitCode {
         let begun = Instant::now();
-        let (report, code) = match self.stage() {
-            Ok((mut stage, guard)) => {
-                let played = self.play(&mut stage);
-                let code = match &played {
-                    Ok(report) if report.converged => 0,
-                    _ => 1,
-                };
-                let report = played.unwrap_or_else(|error| broken_off(&stage, &error));
-                self.keep_or_end(stage);
-                // The folder goes last: nobody may work in it any more.
-                drop(guard);
-                (report, code)
+        let (mut stage, guard) = match self.stage() {
+            Ok(made) => made,
+            Err(error) => {
+                let report = Report::failed(format!("{error:#}"), 0, begun.elapsed());
+                return self.print(&report, 3);
             }
-            Err(error) => (Report::failed(format!("{error:#}"), 0, begun.elapsed()), 3),
         };
+        let played = self.play(&mut stage);
+        let code = match &played {
+            Ok(report) if report.converged => 0,
+            _ => 1,
+        };
+        let report = played.unwrap_or_else(|error| broken_off(&stage, &error));
+        // Before anything is kept, because that may last.
+        let code = self.print(&report, code);
+        self.keep_or_end(stage);
+        // The folder goes last: nobody may work in it any more.
+        drop(guard);
+        code
+    }
+
+    fn print(&self, report: &Report, code: u8) -> ExitCode {
         let printed = if self.json {
-            show::json(&report)
+            show::json(report)
         } else {
-            show::tables(&report)
+            show::tables(report)
         };
         match printed {
             Ok(()) => ExitCode::from(code),
@@ -162,8 +187,9 @@ impl Demo {
                 (guard.path().to_owned(), Some(guard))
             }
         };
+        let servers = Servers::launch(self.log == Engine::Nats, self.postgres)?;
         say("loading four systems with real orders");
-        let stage = Stage::create(&folder, &setup).with_context(|| {
+        let stage = Stage::create_on(&folder, &setup, servers).with_context(|| {
             format!(
                 "the stage in `{}` cannot be made; remove the folder or name another with --folder",
                 folder.display()
@@ -188,20 +214,12 @@ impl Demo {
 
         let mut editing = Editing::start(stage.folder(), self.edits, self.seed, self.per_second())?;
         progress.phase(&format!("people edit the systems: {} edits", self.edits));
-        for kill in 1..=self.kills {
-            let due = self.edits * kill / (self.kills + 1);
+        let victims = stage.victims();
+        let kills = self.kills.unwrap_or(victims.len() as u64);
+        for (kill, victim) in (1..=kills).zip(victims.iter().cycle()) {
+            let due = self.edits * kill / (kills + 1);
             self.edit_until(stage, &mut editing, &mut progress, due)?;
-            if editing.ended()? {
-                break;
-            }
-            stage.kill()?;
-            progress.phase(&format!(
-                "killed the runtime after {} edits",
-                editing.done()
-            ));
-            self.stay_down(stage, &mut editing, &progress)?;
-            stage.start()?;
-            progress.phase("started it again");
+            self.bring_down(stage, &mut editing, &progress, *victim)?;
         }
         self.edit_until(stage, &mut editing, &mut progress, u64::MAX)?;
         editing.finish()?;
@@ -219,6 +237,22 @@ impl Demo {
 
     fn per_second(&self) -> f64 {
         self.edits as f64 / self.seconds
+    }
+
+    /// Kills something, lets it lie for a moment and starts it again.
+    fn bring_down(
+        &self,
+        stage: &mut Stage,
+        editing: &mut Editing,
+        progress: &Progress,
+        victim: Victim,
+    ) -> Result<()> {
+        stage.kill_one(victim)?;
+        progress.phase(&format!("killed {victim} after {} edits", editing.done()));
+        self.stay_down(stage, editing, progress)?;
+        stage.restart_one(victim)?;
+        progress.phase(&format!("started {victim} again"));
+        Ok(())
     }
 
     fn edit_until(
@@ -253,23 +287,25 @@ impl Demo {
         Ok(())
     }
 
-    /// Ends the runtime, or leaves it running and says how to look around, if that was asked for and nobody interrupted.
+    /// Ends everything, or leaves it running and says how to look around, if that was asked for and nobody interrupted.
     fn keep_or_end(&self, mut stage: Stage) {
         if !self.keep {
             return;
         }
-        let folder = stage.folder().to_owned();
-        let running = if stage.look().is_ok() {
-            stage.release()
-        } else {
-            None
-        };
-        drop(stage);
-        say(&show::look_around(
-            &folder,
-            self.binary().as_deref(),
-            running,
-        ));
+        let alive = stage.look().is_ok();
+        let look_around = show::look_around(&stage, self.binary().as_deref(), alive);
+        if stage.servers().is_empty() {
+            if alive {
+                stage.release();
+            }
+            say(&look_around);
+            return;
+        }
+        // Servers end with the program that started them, so it stays.
+        say(&look_around);
+        while stage.look().is_ok() {
+            std::thread::sleep(KEPT_POLL);
+        }
     }
 
     fn binary(&self) -> Option<PathBuf> {

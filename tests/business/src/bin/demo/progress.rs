@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use lockstep_business::db::Db;
 use lockstep_business::record::Entity;
 use lockstep_business::runtime::Status;
 use lockstep_business::stage::Stage;
@@ -17,7 +17,7 @@ const COUNT_EVERY: Duration = Duration::from_millis(400);
 
 /// The bars of a stage.
 pub(crate) struct Progress {
-    folder: PathBuf,
+    systems: BTreeMap<&'static str, Db>,
     begun: Instant,
     drawn: bool,
     all: MultiProgress,
@@ -37,7 +37,7 @@ impl Progress {
         };
         let bars = Entity::ALL.into_iter();
         let mut progress = Progress {
-            folder: stage.folder().to_owned(),
+            systems: systems::look_at_all(stage.folder())?,
             begun: Instant::now(),
             drawn: std::io::stderr().is_terminal(),
             bars: bars.map(|entity| (entity, bar(entity.name()))).collect(),
@@ -76,13 +76,17 @@ impl Progress {
     }
 
     /// Shows what the targets hold and how the flows are, unless that was shown a moment ago.
-    pub(crate) fn show(&self, status: &Status, last: &mut Instant) {
+    pub(crate) fn show(&mut self, status: &Status, last: &mut Instant) {
         if !self.drawn || last.elapsed() < COUNT_EVERY {
             return;
         }
         *last = Instant::now();
-        for (entity, bar) in &self.bars {
-            bar.set_position(self.count(*entity));
+        for entity in Entity::ALL {
+            let count = self.count(entity);
+            let Some(bar) = self.bars.get(&entity) else {
+                continue;
+            };
+            bar.set_position(count);
             let flows = status.flows.iter();
             let told: Vec<String> = flows
                 .filter(|flow| flow.entity == entity.name() && flow.state != "idle")
@@ -106,13 +110,13 @@ impl Progress {
         let _ = self.all.clear();
     }
 
-    fn count(&self, entity: Entity) -> u64 {
+    fn count(&mut self, entity: Entity) -> u64 {
         let tables = oracle::targets().filter(|(of, _)| *of == entity);
-        // A system that is busy is counted next time.
+        // A system that is busy or away is counted next time.
         tables
             .map(|(_, table)| {
-                systems::look(&self.folder, table.system)
-                    .and_then(|db| systems::count(&db, table))
+                let db = self.systems.get_mut(table.system);
+                db.and_then(|db| systems::count(db, table).ok())
                     .unwrap_or(0)
             })
             .sum()

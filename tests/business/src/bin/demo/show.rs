@@ -5,8 +5,9 @@ use std::path::Path;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use lockstep_business::Report;
+use lockstep_business::configuration::Log;
 use lockstep_business::report::Percentiles;
+use lockstep_business::{Report, Stage};
 
 /// Prints the one object.
 pub(crate) fn json(report: &Report) -> io::Result<()> {
@@ -80,26 +81,44 @@ fn told(milliseconds: Option<i64>) -> String {
     milliseconds.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// What to try on a stage that was kept.
-pub(crate) fn look_around(folder: &Path, lockstep: Option<&Path>, running: Option<u32>) -> String {
+/// What to try on a stage that is kept; passwords stay in files.
+pub(crate) fn look_around(stage: &Stage, lockstep: Option<&Path>, alive: bool) -> String {
     let lockstep =
         lockstep.map_or_else(|| "lockstep".to_owned(), |path| path.display().to_string());
-    let folder = folder.display();
-    let runtime = match running {
+    let folder = stage.folder().display();
+    let servers = stage.servers();
+    let runtime = match stage.pid().filter(|_| alive) {
+        Some(_) if !servers.is_empty() => {
+            "Runtime and servers run until you press Ctrl-C.".to_owned()
+        }
         Some(id) => format!("The runtime runs on as process {id}; stop it with: kill {id}"),
+        None if !servers.is_empty() => {
+            "The runtime does not run; its log says why. Its servers run until you press Ctrl-C."
+                .to_owned()
+        }
         None => "The runtime does not run; its log says why.".to_owned(),
     };
-    format!(
-        "
-{runtime}
-Look around:
-  {lockstep} -c {folder}/lockstep.toml status
-  {lockstep} -c {folder}/lockstep.toml quarantine list
-  {lockstep} -c {folder}/lockstep.toml verify
-  sqlite3 {folder}/crm.db 'SELECT * FROM companies LIMIT 5'
-  sqlite3 {folder}/warehouse.db 'SELECT * FROM dim_customer LIMIT 5'
-Systems: {folder}/crm.db, erp.db, billing.db, warehouse.db
-Log of the runtime: {folder}/runtime.log
-Remove it all with: rm -r {folder}"
-    )
+    let mut lines = vec![runtime, "Look around:".to_owned()];
+    for command in ["status", "quarantine list", "verify"] {
+        lines.push(format!("  {lockstep} -c {folder}/lockstep.toml {command}"));
+    }
+    for (system, query) in [
+        ("crm", "SELECT * FROM companies LIMIT 5"),
+        ("erp", "SELECT * FROM orders LIMIT 5"),
+        ("warehouse", "SELECT * FROM dim_customer LIMIT 5"),
+    ] {
+        lines.push(match servers.port(system) {
+            None => format!("  sqlite3 {folder}/{system}.db '{query}'"),
+            Some(port) => format!(
+                "  PGPASSFILE={folder}/pgpass psql -h 127.0.0.1 -p {port} -U postgres {system} -c '{query}'"
+            ),
+        });
+    }
+    if let Log::Nats { server, .. } = servers.log() {
+        lines.push(format!("  nats --server {server} stream ls"));
+        lines.push(format!("  nats --server {server} sub 'ls.set.order.>'"));
+    }
+    lines.push(format!("Log of the runtime: {folder}/runtime.log"));
+    lines.push(format!("Remove it all with: rm -r {folder}"));
+    format!("\n{}", lines.join("\n"))
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use rusqlite::{Connection, params};
 
 /// The contract of the table: ten fields of every common kind.
-const CONTRACT: &str = include_str!("sale.odcs.yaml");
+const CONTRACT: &str = include_str!("../sale.odcs.yaml");
 
 const SOURCE: &str = "CREATE TABLE sales (id INTEGER PRIMARY KEY, customer TEXT NOT NULL, product TEXT NOT NULL, \
     quantity INTEGER NOT NULL, price_cents INTEGER NOT NULL, status TEXT NOT NULL, note TEXT, \
