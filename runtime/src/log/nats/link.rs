@@ -30,6 +30,10 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 const DENIALS_MAX: usize = 64;
 /// How long to wait for the word that a subscription is not permitted.
 const LISTEN_WAIT: Duration = Duration::from_secs(1);
+/// Requests that change nothing.
+const READS: [&str; 3] = ["STREAM.INFO.", "STREAM.MSG.GET.", "CONSUMER.INFO."];
+/// How long one of them may take before it is asked again.
+const READ_MAX: Duration = Duration::from_secs(3);
 /// How long to wait before asking a server again that is busy electing or starting.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -243,14 +247,22 @@ impl Link {
             body => Bytes::from(body.to_string()),
         };
         let until = Instant::now() + self.patience;
+        // A server that dies takes questions with it that it had not answered; a read may be asked again.
+        let reads = READS.iter().any(|read| what.starts_with(read));
+        let once = if reads {
+            READ_MAX.min(self.patience)
+        } else {
+            self.patience
+        };
         loop {
             let outcome = self
-                .request(&subject, payload.clone(), self.patience)
+                .request(&subject, payload.clone(), once)
                 .await
                 .map_err(Failed::Trouble)
                 .and_then(|message| answer(&message.payload));
             let again = match &outcome {
                 Err(Failed::Trouble(Trouble::NoResponders | Trouble::Lost)) => true,
+                Err(Failed::Trouble(Trouble::TimedOut)) => reads,
                 Err(Failed::Fault(fault)) => fault.code == 503,
                 _ => false,
             };
