@@ -67,6 +67,24 @@ pub struct FlowStatus {
     pub reason: Option<String>,
 }
 
+impl FlowStatus {
+    /// A flow of which nothing is known but why.
+    fn unseen(flow: &Flow, to: &str, state: State, reason: String) -> FlowStatus {
+        FlowStatus {
+            flow: flow.name.clone(),
+            entity: flow.entity.clone(),
+            from: flow.from.clone(),
+            to: to.to_owned(),
+            state,
+            lag_ms: 0,
+            rate: 0.0,
+            applied: 0,
+            quarantined: 0,
+            reason: Some(reason),
+        }
+    }
+}
+
 /// What a flow is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -378,18 +396,7 @@ impl Board {
         for (flow, to) in configured.flat_map(|flow| flow.to.iter().map(move |to| (flow, to))) {
             let is_known = |known: &FlowStatus| known.flow == flow.name && known.to == *to;
             if !flows.iter().any(is_known) {
-                flows.push(FlowStatus {
-                    flow: flow.name.clone(),
-                    entity: flow.entity.clone(),
-                    from: flow.from.clone(),
-                    to: to.clone(),
-                    state,
-                    lag_ms: 0,
-                    rate: 0.0,
-                    applied: 0,
-                    quarantined: 0,
-                    reason: Some(reason.clone()),
-                });
+                flows.push(FlowStatus::unseen(flow, to, state, reason.clone()));
             }
         }
         flows.sort_by(|a, b| (&a.flow, &a.to).cmp(&(&b.flow, &b.to)));

@@ -138,16 +138,8 @@ impl Gathered {
                     None => (State::Behind, "no runtime has taken it over yet".to_owned()),
                 };
                 flows.push(FlowStatus {
-                    flow: flow.name.clone(),
-                    entity: flow.entity.clone(),
-                    from: flow.from.clone(),
-                    to: to.clone(),
-                    state,
-                    lag_ms: 0,
-                    rate: 0.0,
-                    applied: 0,
                     quarantined: quarantined(&flow.entity, &flow.name, to),
-                    reason: Some(reason),
+                    ..FlowStatus::unseen(flow, to, state, reason)
                 });
             }
         }

@@ -427,25 +427,6 @@ impl Acked {
         let told = link.request(&subject, Bytes::from(what), link.patience);
         told.await.map(drop).map_err(|trouble| link.error(trouble))
     }
-
-    async fn hand_out(&mut self, max: usize) -> Result<Vec<Stored>> {
-        let count = max.min(self.ready.len());
-        let mut looked = false;
-        for at in 0..count {
-            let (seq, stored_at) = (self.ready[at].seq, self.ready[at].at);
-            if !looked && self.guard.must_look(seq) {
-                looked = true;
-                match self.guard.look(&self.log).await {
-                    Ok(_) => {}
-                    Err(error) if at == 0 => return Err(error),
-                    // What came before the loss is whole; the next fetch tells of it.
-                    Err(_) => return Ok(self.ready.drain(..at).collect()),
-                }
-            }
-            self.guard.given(seq, stored_at);
-        }
-        Ok(self.ready.drain(..count).collect())
-    }
 }
 
 impl Consumer for Acked {
@@ -455,7 +436,7 @@ impl Consumer for Acked {
             if self.ready.is_empty() && self.guard.must_look_idle() {
                 self.guard.look(&self.log).await?;
             }
-            self.hand_out(max).await
+            self.guard.hand_out(&self.log, &mut self.ready, max).await
         })
     }
 

@@ -1,5 +1,6 @@
 //! Whether a reader lost messages to age: never skipped, always told.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 use super::stream::{self, Known, State};
 use super::{Inner, index};
 use crate::log::rules::{self, Pattern};
-use crate::log::{LogError, Result, StreamInfo};
+use crate::log::{LogError, Result, Stored, StreamInfo};
 
 /// Most of the time before a message's end from which a reader looks whether it is still there.
 const SLACK_MAX: Duration = Duration::from_secs(60);
@@ -87,8 +88,33 @@ impl Guard {
         Ok(())
     }
 
+    /// Hands out what is ready, unless something before it was lost.
+    pub(super) async fn hand_out(
+        &mut self,
+        log: &Arc<Inner>,
+        ready: &mut VecDeque<Stored>,
+        max: usize,
+    ) -> Result<Vec<Stored>> {
+        let count = max.min(ready.len());
+        let mut looked = false;
+        for at in 0..count {
+            let (seq, stored_at) = (ready[at].seq, ready[at].at);
+            if !looked && self.must_look(seq) {
+                looked = true;
+                match self.look(log).await {
+                    Ok(_) => {}
+                    Err(error) if at == 0 => return Err(error),
+                    // What came before the loss is whole; the next fetch tells of it.
+                    Err(_) => return Ok(ready.drain(..at).collect()),
+                }
+            }
+            self.given(seq, stored_at);
+        }
+        Ok(ready.drain(..count).collect())
+    }
+
     /// Whether it takes a look to know that nothing was lost before this message.
-    pub(super) fn must_look(&self, seq: u64) -> bool {
+    fn must_look(&self, seq: u64) -> bool {
         let Some(max_age) = self.max_age else {
             return false;
         };
@@ -115,7 +141,7 @@ impl Guard {
     }
 
     /// Takes note of a message that was given.
-    pub(super) fn given(&mut self, seq: u64, at: Timestamp) {
+    fn given(&mut self, seq: u64, at: Timestamp) {
         if seq >= self.next {
             self.next = seq + 1;
             self.last_at = Some(at);

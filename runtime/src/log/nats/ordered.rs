@@ -367,26 +367,6 @@ impl Ordered {
         let sent = client.publish_with_reply(subject, reply, body).await;
         sent.map_err(|_| LogError::Closed)
     }
-
-    /// Hands out what is ready, unless something before it was lost.
-    async fn hand_out(&mut self, max: usize) -> Result<Vec<Stored>> {
-        let count = max.min(self.ready.len());
-        let mut looked = false;
-        for at in 0..count {
-            let (seq, stored_at) = (self.ready[at].seq, self.ready[at].at);
-            if !looked && self.guard.must_look(seq) {
-                looked = true;
-                match self.guard.look(&self.log).await {
-                    Ok(_) => {}
-                    Err(error) if at == 0 => return Err(error),
-                    // What came before the loss is whole; the next fetch tells of it.
-                    Err(_) => return Ok(self.ready.drain(..at).collect()),
-                }
-            }
-            self.guard.given(seq, stored_at);
-        }
-        Ok(self.ready.drain(..count).collect())
-    }
 }
 
 /// The server's words for what a consumer reads.
@@ -419,7 +399,7 @@ impl Consumer for Ordered {
                 }
                 return Ok(Vec::new());
             }
-            self.hand_out(max).await
+            self.guard.hand_out(&self.log, &mut self.ready, max).await
         })
     }
 
