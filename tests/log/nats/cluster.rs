@@ -115,6 +115,7 @@ impl Fixture for OnCluster {
     }
 
     const ACKS_SURVIVE: bool = false;
+    const COPIES_LAG: bool = true;
 
     fn inject(&self, _fault: Fault) -> bool {
         // Faults of the connection do not depend on the number of servers.

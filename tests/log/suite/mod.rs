@@ -36,6 +36,8 @@ pub(crate) trait Fixture: Sized + Send + Sync {
     fn killed(self) -> impl Future<Output = Self> + Send;
     /// Whether a consumer's acknowledgements survive `killed`; if not, what they were for may come again.
     const ACKS_SURVIVE: bool = true;
+    /// Whether a reader may be served from a copy that keeps for a moment longer what the others have let go.
+    const COPIES_LAG: bool = false;
     /// Makes the log show a fault; `false` if this engine cannot.
     fn inject(&self, fault: Fault) -> bool;
 }
