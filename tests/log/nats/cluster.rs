@@ -137,9 +137,13 @@ async fn three_servers_keep_every_promise() {
     });
     let outcomes: Vec<_> = outcomes.buffer_unordered(AT_ONCE).collect().await;
     let broken: Vec<String> = outcomes
-        .iter()
-        .filter(|(_, outcome, _)| outcome.is_err())
-        .map(|(name, _, took)| format!("{name} after {took:?}"))
+        .into_iter()
+        .filter_map(|(name, outcome, took)| {
+            let panic = outcome.err()?.into_panic();
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref().copied()).unwrap_or_default();
+            Some(format!("{name} after {took:?}: {text}"))
+        })
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }

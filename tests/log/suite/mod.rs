@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lockstep::log::{
-    Ack, AckPolicy, Consumer, ConsumerConfig, Log, Message, Start, Stored, StreamConfig,
+    Ack, AckPolicy, Consumer, ConsumerConfig, Log, Message, PublishError, Start, Stored,
+    StreamConfig,
 };
 
 /// A log engine under test.
@@ -247,19 +248,23 @@ pub(crate) fn identified(subject: &str, payload: impl std::fmt::Display, id: &st
     }
 }
 
-pub(crate) async fn publish_one(
-    log: &dyn Log,
-    message: Message,
-) -> Result<Ack, lockstep::log::PublishError> {
+pub(crate) async fn publish_one(log: &dyn Log, message: Message) -> Result<Ack, PublishError> {
     let stream = message.subject.split('.').next().unwrap().to_owned();
     log.publish(&stream, vec![message]).await.remove(0)
 }
 
-/// Publishes `numbers` on `s.a`, each as its own text.
+/// Publishes `numbers` on `s.a`, each as its own text; what a log without a leader did not store goes again.
 pub(crate) async fn fill(log: &dyn Log, numbers: std::ops::RangeInclusive<u64>) {
-    let messages = numbers.map(|number| message("s.a", number)).collect();
-    for answer in log.publish("s", messages).await {
-        answer.unwrap();
+    let started = Instant::now();
+    let mut left: Vec<Message> = numbers.map(|number| message("s.a", number)).collect();
+    while !left.is_empty() {
+        let answers = log.publish("s", left.clone()).await;
+        let stored = answers.iter().take_while(|answer| answer.is_ok()).count();
+        for answer in &answers[stored..] {
+            let again = matches!(answer, Err(PublishError::Storage(_)));
+            assert!(again && started.elapsed() < DEADLINE, "{answers:?}");
+        }
+        left.drain(..stored);
     }
 }
 
