@@ -1,0 +1,259 @@
+//! Rules on the data: what is looser than before is less that consumers can rely on, what is tighter sets aside records that passed.
+
+use std::cmp::Ordering;
+
+use serde_json::{Value as Json, json};
+
+use super::Review;
+use crate::contract::check::compare;
+use crate::contract::compat::change::json_of;
+use crate::contract::compat::texts::{Found, Texts};
+use crate::contract::wire::to_json;
+use crate::contract::{Check, Field, Rule, Tolerance};
+use crate::diagnostic::Severity::{Error, Warning};
+use crate::value::Value;
+
+/// How one thing compares with another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shift {
+    Same,
+    Looser,
+    Tighter,
+    /// Both, or nobody can say.
+    Other,
+}
+
+impl Shift {
+    fn and(self, other: Shift) -> Shift {
+        match (self, other) {
+            (Shift::Same, shift) | (shift, Shift::Same) => shift,
+            (a, b) if a == b => a,
+            _ => Shift::Other,
+        }
+    }
+
+    /// From how strictly each side takes it.
+    fn of(order: Option<Ordering>) -> Shift {
+        match order {
+            Some(Ordering::Equal) => Shift::Same,
+            Some(Ordering::Less) => Shift::Looser,
+            Some(Ordering::Greater) => Shift::Tighter,
+            None => Shift::Other,
+        }
+    }
+}
+
+pub(super) fn review(review: &mut Review<'_>) {
+    let (old, new) = (&review.old.contract.rules, &review.new.contract.rules);
+    for rule in old {
+        let pointer = format!("/rules/{}", rule.name);
+        match new.iter().find(|other| other.name == rule.name) {
+            None => {
+                let message = format!("the rule `{}` is gone", rule.name);
+                review.add("LSC-RULE-REMOVED", Error, pointer, message, shown(rule), ());
+            }
+            Some(other) => {
+                let (id, severity, how) = match shift(rule, other) {
+                    Shift::Same if rule.field == other.field => continue,
+                    Shift::Tighter => ("LSC-RULE-TIGHTENED", Warning, "tighter than before"),
+                    Shift::Looser => ("LSC-RULE-LOOSENED", Error, "looser than before"),
+                    Shift::Same | Shift::Other => ("LSC-RULE-CHANGED", Error, "another one"),
+                };
+                let message = format!("the rule `{}` is {how}", rule.name);
+                review.add(id, severity, pointer, message, shown(rule), shown(other));
+            }
+        }
+    }
+    for rule in new {
+        if !old.iter().any(|other| other.name == rule.name) {
+            let message = format!("the rule `{}` is new", rule.name);
+            let pointer = format!("/rules/{}", rule.name);
+            review.add("LSC-RULE-ADDED", Warning, pointer, message, (), shown(rule));
+        }
+    }
+    for pair in review.pairs() {
+        if let (Some(a), Some(b)) = (pair.old, pair.new) {
+            field(review, &pair.pointer, &pair.name, a, b);
+        }
+    }
+}
+
+/// What a field demands of more than one record, and what becomes of a record that it refuses.
+fn field(review: &mut Review<'_>, pointer: &str, name: &str, old: &Field, new: &Field) {
+    if old.unique != new.unique {
+        let (rule, severity, what) = if new.unique {
+            ("LSC-UNIQUE-ADDED", Warning, "have different values now")
+        } else {
+            ("LSC-UNIQUE-REMOVED", Error, "may have equal values now")
+        };
+        let message = format!("two records {what} in `{name}`");
+        review.add(
+            rule,
+            severity,
+            format!("{pointer}/unique"),
+            message,
+            old.unique,
+            new.unique,
+        );
+    }
+    if old.reference != new.reference {
+        let text = |field: &Field| {
+            let reference = field.reference.as_ref();
+            reference.map(|reference| format!("{}.{}", reference.entity, reference.field))
+        };
+        let (rule, severity, what) = match (&old.reference, &new.reference) {
+            (None, _) => ("LSC-REFERENCE-ADDED", Warning, "is new"),
+            (Some(_), None) => ("LSC-REFERENCE-REMOVED", Error, "is gone"),
+            _ => ("LSC-REFERENCE-REMOVED", Error, "leads elsewhere"),
+        };
+        let message = format!("the reference of `{name}` {what}");
+        review.add(
+            rule,
+            severity,
+            format!("{pointer}/reference"),
+            message,
+            text(old),
+            text(new),
+        );
+    }
+    if old.outcome != new.outcome {
+        let (rule, severity) = if new.outcome < old.outcome {
+            ("LSC-OUTCOME-LOOSENED", Error)
+        } else {
+            ("LSC-OUTCOME-TIGHTENED", Warning)
+        };
+        let (a, b) = (old.outcome.name(), new.outcome.name());
+        let message =
+            format!("what becomes of a record with a wrong `{name}` changed from {a} to {b}");
+        review.add(rule, severity, format!("{pointer}/outcome"), message, a, b);
+    }
+}
+
+fn shift(old: &Rule, new: &Rule) -> Shift {
+    check(&old.check, &new.check)
+        .and(Shift::of(Some(new.outcome.cmp(&old.outcome))))
+        .and(tolerance(old.tolerance, new.tolerance))
+}
+
+/// A rule that tolerates nothing is as strict as one that tolerates none.
+fn tolerance(old: Option<Tolerance>, new: Option<Tolerance>) -> Shift {
+    let zero = |tolerance: &Tolerance| match tolerance {
+        Tolerance::Records(count) => *count == 0,
+        Tolerance::Percent(share) => *share == 0.0,
+    };
+    match (old.filter(|t| !zero(t)), new.filter(|t| !zero(t))) {
+        (None, None) => Shift::Same,
+        (None, Some(_)) => Shift::Looser,
+        (Some(_), None) => Shift::Tighter,
+        (Some(Tolerance::Records(a)), Some(Tolerance::Records(b))) => Shift::of(Some(a.cmp(&b))),
+        (Some(Tolerance::Percent(a)), Some(Tolerance::Percent(b))) => Shift::of(a.partial_cmp(&b)),
+        _ => Shift::Other,
+    }
+}
+
+fn check(old: &Check, new: &Check) -> Shift {
+    if old == new {
+        return Shift::Same;
+    }
+    match (old, new) {
+        (Check::OneOf(a), Check::OneOf(b)) => Shift::of(fewer(a, b)),
+        (Check::NotMissing(a), Check::NotMissing(b)) => Shift::of(fewer(b, a)),
+        (Check::Unique(a), Check::Unique(b)) => {
+            // Unique in fewer fields is unique in more.
+            Shift::of(fewer(a, b))
+        }
+        (Check::Matches(a), Check::Matches(b)) => patterns(a, b),
+        (Check::Between(a_low, a_high), Check::Between(b_low, b_high)) => low(
+            a_low.as_ref(),
+            b_low.as_ref(),
+            compare,
+        )
+        .and(high(a_high.as_ref(), b_high.as_ref(), compare)),
+        (Check::Length(a_low, a_high), Check::Length(b_low, b_high))
+        | (
+            Check::Volume {
+                least: a_low,
+                most: a_high,
+            },
+            Check::Volume {
+                least: b_low,
+                most: b_high,
+            },
+        ) => {
+            let order = |a: &u64, b: &u64| Some(a.cmp(b));
+            low(a_low.as_ref(), b_low.as_ref(), order).and(high(
+                a_high.as_ref(),
+                b_high.as_ref(),
+                order,
+            ))
+        }
+        (Check::Fresh { within: a }, Check::Fresh { within: b }) => Shift::of(Some(a.cmp(b))),
+        _ => Shift::Other,
+    }
+}
+
+/// `Greater` where all of `new` stands in `old` and something is gone.
+fn fewer<T: PartialEq>(old: &[T], new: &[T]) -> Option<Ordering> {
+    let lost = old.iter().any(|value| !new.contains(value));
+    let won = new.iter().any(|value| !old.contains(value));
+    match (lost, won) {
+        (false, false) => Some(Ordering::Equal),
+        (true, false) => Some(Ordering::Greater),
+        (false, true) => Some(Ordering::Less),
+        (true, true) => None,
+    }
+}
+
+fn low<T>(old: Option<&T>, new: Option<&T>, order: fn(&T, &T) -> Option<Ordering>) -> Shift {
+    match (old, new) {
+        (None, None) => Shift::Same,
+        (None, Some(_)) => Shift::Tighter,
+        (Some(_), None) => Shift::Looser,
+        (Some(old), Some(new)) => Shift::of(order(new, old)),
+    }
+}
+
+fn high<T>(old: Option<&T>, new: Option<&T>, order: fn(&T, &T) -> Option<Ordering>) -> Shift {
+    match (old, new) {
+        (Some(old), Some(new)) => Shift::of(order(old, new)),
+        (old, new) => low(old, new, order),
+    }
+}
+
+fn patterns(old: &str, new: &str) -> Shift {
+    let inside = |a: &str, b: &str| {
+        let texts = Texts::build(&[a.to_owned()], &[b.to_owned()]);
+        texts.is_some_and(|texts| texts.one(0, None) == Found::Nothing)
+    };
+    match (inside(old, new), inside(new, old)) {
+        (true, true) => Shift::Same,
+        (true, false) => Shift::Looser,
+        (false, true) => Shift::Tighter,
+        (false, false) => Shift::Other,
+    }
+}
+
+fn shown(rule: &Rule) -> Json {
+    let list = |values: &[Value]| Json::Array(values.iter().map(to_json).collect());
+    let check = match &rule.check {
+        Check::Holds(expression) => json!({ "holds": expression }),
+        Check::NotNull => json!("not null"),
+        Check::NotMissing(values) => json!({ "not_missing": list(values) }),
+        Check::OneOf(values) => json!({ "one_of": list(values) }),
+        Check::Matches(pattern) => json!({ "matches": pattern }),
+        Check::Between(low, high) => {
+            json!({ "between": [json_of(low.as_ref()), json_of(high.as_ref())] })
+        }
+        Check::Length(low, high) => json!({ "length": [low, high] }),
+        Check::Unique(fields) => json!({ "unique": fields }),
+        Check::Exists { entity, field } => json!({ "exists": format!("{entity}.{field}") }),
+        Check::Volume { least, most } => json!({ "volume": [least, most] }),
+        Check::Fresh { within } => json!({ "fresh_within_s": within }),
+    };
+    let tolerance = match rule.tolerance {
+        None => Json::Null,
+        Some(Tolerance::Records(count)) => count.into(),
+        Some(Tolerance::Percent(share)) => format!("{share} %").into(),
+    };
+    json!({ "field": rule.field, "check": check, "outcome": rule.outcome.name(), "tolerance": tolerance })
+}

@@ -1,0 +1,168 @@
+//! Whether the version says how much changed.
+
+use semver::Version;
+
+use super::Review;
+use crate::contract::compat::finding::{Finding, Side, Verdict};
+use crate::contract::lock;
+use crate::diagnostic::Severity::{Error, Warning};
+
+/// How far a version must move.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Bump {
+    /// Nothing changed.
+    None,
+    /// Only words changed.
+    Patch,
+    /// Something was added or agreed on anew, and nobody is broken.
+    Minor,
+    /// Somebody is broken.
+    Major,
+}
+
+impl Bump {
+    /// How far the version must move for these findings.
+    #[must_use]
+    pub fn needed(findings: &[Finding]) -> Bump {
+        findings.iter().map(bump).max().unwrap_or(Bump::None)
+    }
+
+    /// The next version after this step; below 1.0 the minor number plays the major.
+    #[must_use]
+    pub fn after(self, version: &Version) -> Version {
+        let young = version.major == 0;
+        let (major, minor, patch) = (version.major, version.minor, version.patch);
+        match self {
+            Bump::None => version.clone(),
+            // A pre-release becomes its release.
+            Bump::Patch if !version.pre.is_empty() => Version::new(major, minor, patch),
+            Bump::Patch => Version::new(major, minor, patch.saturating_add(1)),
+            Bump::Minor if young => Version::new(0, minor, patch.saturating_add(1)),
+            Bump::Minor => Version::new(major, minor.saturating_add(1), 0),
+            Bump::Major if young => Version::new(0, minor.saturating_add(1), 0),
+            Bump::Major => Version::new(major.saturating_add(1), 0, 0),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Bump::None => "none",
+            Bump::Patch => "patch",
+            Bump::Minor => "minor",
+            Bump::Major => "major",
+        }
+    }
+}
+
+fn bump(finding: &Finding) -> Bump {
+    match finding.rule {
+        "LSC-VERSION-MAJOR"
+        | "LSC-VERSION-MINOR"
+        | "LSC-VERSION-UNCHANGED"
+        | "LSC-VERSION-LOWERED" => Bump::None,
+        "LSC-DESCRIPTION" | "LSC-TERMS" => Bump::Patch,
+        "LSC-KEY" | "LSC-KEY-TYPE" | "LSC-LANE-KEY" | "LSC-LANES" | "LSC-ID"
+        | "LSC-ENTITY-REMOVED" => Bump::Major,
+        _ if finding.verdict != Verdict::Yes => Bump::Major,
+        _ => Bump::Minor,
+    }
+}
+
+/// The numbers that versions which must understand each other share: the major, and below 1.0 the minor.
+pub(in crate::contract::compat) fn line(version: &Version) -> (u64, u64) {
+    match version.major {
+        0 => (0, version.minor),
+        major => (major, 0),
+    }
+}
+
+/// Whether the newer version says that it owes the older one nothing.
+pub(in crate::contract::compat) fn is_major_step(old: Side<'_>, new: Side<'_>) -> bool {
+    line(&new.contract.version) > line(&old.contract.version)
+}
+
+/// Judges the step from `last`, the version that was published last, by everything that was found.
+pub(super) fn review(review: &mut Review<'_>, last: Side<'_>, structural: &[Finding]) {
+    let (from, to) = (&last.contract.version, &review.new.contract.version);
+    let needed = Bump::needed(structural).max(Bump::needed(&review.found));
+    // A version stands for one document, so what no finding tells is a change all the same.
+    let needed = match needed {
+        Bump::None if lock::digest(last.contract) != lock::digest(review.new.contract) => {
+            Bump::Patch
+        }
+        needed => needed,
+    };
+    let direction = review.new.contract.terms.compatibility.direction;
+    let (rule, severity, message) = if to < from {
+        (
+            "LSC-VERSION-LOWERED",
+            Error,
+            format!("the version went down from {from} to {to}"),
+        )
+    } else if needed == Bump::None {
+        return;
+    } else if to == from {
+        let message = format!(
+            "the contract changed and its version is still {from}; it needs a {} step",
+            needed.word()
+        );
+        ("LSC-VERSION-UNCHANGED", Error, message)
+    } else if needed == Bump::Major && line(to) == line(from) {
+        let severity = if direction.is_none() { Warning } else { Error };
+        let major = if from.major == 0 {
+            "minor number, which plays the major below 1.0,"
+        } else {
+            "major"
+        };
+        let message = format!("somebody breaks, and the {major} of {from} is kept in {to}");
+        ("LSC-VERSION-MAJOR", severity, message)
+    } else if needed == Bump::Minor && is_patch_step(from, to) {
+        (
+            "LSC-VERSION-MINOR",
+            Error,
+            format!("something was added or agreed on anew, and {to} is only a patch of {from}"),
+        )
+    } else {
+        return;
+    };
+    let (from, to) = (from.to_string(), to.to_string());
+    review.add(rule, severity, "/version", message, from, to);
+    if let Some(finding) = review.found.last_mut() {
+        finding.old_place = last.places.at("/version").cloned();
+    }
+}
+
+/// Whether only the patch number moved, where it does not play the minor.
+fn is_patch_step(from: &Version, to: &Version) -> bool {
+    from.major > 0 && (from.major, from.minor) == (to.major, to.minor)
+}
+
+/// What there is to say about a published version whose text is another one than before, or gone.
+#[must_use]
+pub fn release_edited(before: Side<'_>, now: Option<Side<'_>>) -> Finding {
+    let version = &before.contract.version;
+    let (message, side) = match now {
+        Some(now) => (format!("the published version {version} was edited"), now),
+        None => (
+            format!("the published version {version} was deleted"),
+            before,
+        ),
+    };
+    let finding = Finding::new(
+        "LSC-RELEASE-EDITED",
+        Error,
+        before,
+        side,
+        "/version",
+        message,
+    );
+    let shown = |side: Side<'_>| super::change_of(side.contract);
+    let mut finding = finding.parts(shown(before), now.map_or(serde_json::Value::Null, shown));
+    if now.is_none() {
+        finding.new_place = None;
+    }
+    finding
+}
