@@ -234,6 +234,9 @@ mod tests {
                 && low.is_none_or(|low| number > low || (number == low && !exclusive.0))
                 && high.is_none_or(|high| number < high || (number == high && !exclusive.1));
             prop_assert_eq!(pattern.is_match(at(number).as_str()), inside, "{} {}", at(number), pattern);
+            // No canonical decimal is a negative zero.
+            let negative_zero = format!("-{}", at(0));
+            prop_assert!(!pattern.is_match(&negative_zero), "{}", pattern);
         }
 
         #[test]

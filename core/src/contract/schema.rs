@@ -1,7 +1,9 @@
 //! The JSON Schemas (2020-12) of a contract: strict for writers, tolerant for readers.
 //!
 //! [`writer`] says what may be written, exactly as the compiled [`Checker`](super::Checker) does, rules aside.
-//! [`reader`] says what a reader must accept: unknown fields and, in open lists, unknown values, so that adding an optional field breaks nobody.
+//! [`reader`] says what a reader must accept: unknown fields and, in lists that are open or have a value for the unknown, unknown values, so that adding an optional field breaks nobody.
+//! The same holds inside documents, at every depth.
+//! Where the contract keeps or drops unknown fields, writers may send them.
 //! [`patch`] is the writer schema with nothing required, for events that carry changed fields only.
 //!
 //! Every string form has a pattern, so that validators which treat `format` as a remark judge alike; bounds of decimals and dates are patterns too.
@@ -10,7 +12,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::wire::to_json;
-use super::{Contract, Field, range};
+use super::{Allowed, Contract, Extra, Field, Inner, range};
 use crate::value::{Type, Value};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -95,7 +97,7 @@ fn build(contract: &Contract, side: Side) -> Json {
         .map(|(_, field)| field.name.as_str())
         .collect();
     schema.insert("required".into(), required.into());
-    if side != Side::Reader {
+    if side != Side::Reader && contract.extra == Extra::Reject {
         schema.insert("additionalProperties".into(), false.into());
     }
     schema.into()
@@ -114,6 +116,11 @@ fn property(field: &Field, side: Side) -> Json {
         Type::Json => None,
         _ => Some("string"),
     };
+    let kind = match &field.inner {
+        Some(Inner::Object { .. } | Inner::Map { .. }) => Some("object"),
+        Some(Inner::List { .. }) => Some("array"),
+        None => kind,
+    };
     match (kind, field.nullable) {
         (Some(kind), false) => _ = schema.insert("type".into(), kind.into()),
         (Some(kind), true) => _ = schema.insert("type".into(), json!([kind, "null"])),
@@ -125,8 +132,13 @@ fn property(field: &Field, side: Side) -> Json {
     }
     form(field, &mut schema);
     bounds(field, &mut schema);
+    if let Some(inner) = &field.inner {
+        inside(inner, side, &mut schema);
+    }
+    // A reader that has a value for what it does not know takes anything.
+    let open = |allowed: &Allowed| allowed.open || allowed.fallback.is_some();
     if let Some(allowed) = &field.allowed
-        && !(allowed.open && side == Side::Reader)
+        && !(open(allowed) && side == Side::Reader)
     {
         let mut values: Vec<Json> = allowed.values.iter().map(to_json).collect();
         if field.nullable {
@@ -140,6 +152,63 @@ fn property(field: &Field, side: Side) -> Json {
     schema.into()
 }
 
+/// What stands inside a document: strict for writers, and open for readers at every depth.
+fn inside(inner: &Inner, side: Side, schema: &mut Map<String, Json>) {
+    // A patch leaves out whole fields, never parts of a document.
+    let side = match side {
+        Side::Patch => Side::Writer,
+        side => side,
+    };
+    let mut put = |key: &str, value: Json| _ = schema.insert(key.into(), value);
+    let mut count = |least: (&str, &Option<u64>), most: (&str, &Option<u64>)| {
+        for (key, bound) in [least, most] {
+            if let Some(bound) = bound {
+                put(key, (*bound).into());
+            }
+        }
+    };
+    match inner {
+        Inner::Object { fields, extra } => {
+            let properties: Map<String, Json> = fields
+                .iter()
+                .map(|field| (field.name.clone(), property(field, side)))
+                .collect();
+            let required: Vec<&str> = fields
+                .iter()
+                .filter(|field| {
+                    field.required && !(side == Side::Reader && field.default.is_some())
+                })
+                .map(|field| field.name.as_str())
+                .collect();
+            put("properties", properties.into());
+            put("required", required.into());
+            if side != Side::Reader && *extra == Extra::Reject {
+                put("additionalProperties", false.into());
+            }
+        }
+        Inner::List {
+            items,
+            least,
+            most,
+            unique,
+        } => {
+            count(("minItems", least), ("maxItems", most));
+            put("items", property(items, side));
+            if *unique {
+                put("uniqueItems", true.into());
+            }
+        }
+        Inner::Map {
+            values,
+            least,
+            most,
+        } => {
+            count(("minProperties", least), ("maxProperties", most));
+            put("additionalProperties", property(values, side));
+        }
+    }
+}
+
 /// The form of the values that travel as strings.
 fn form(field: &Field, schema: &mut Map<String, Json>) {
     let mut put = |key: &str, value: Json| _ = schema.insert(key.into(), value);
@@ -147,6 +216,18 @@ fn form(field: &Field, schema: &mut Map<String, Json>) {
         Type::Text => {
             if let Some(pattern) = &field.limits.pattern {
                 put("pattern", pattern.as_str().into());
+            }
+            if let Some(format) = field.limits.format {
+                put("format", format.name().into());
+                let mut parts: Vec<Json> = format
+                    .patterns()
+                    .iter()
+                    .map(|pattern| json!({ "pattern": pattern }))
+                    .collect();
+                if let Some(most) = format.max_length() {
+                    parts.push(json!({ "maxLength": most }));
+                }
+                put("allOf", parts.into());
             }
         }
         Type::Decimal {

@@ -11,6 +11,6 @@ pub mod mapping;
 pub mod plan;
 pub mod problem;
 
-pub use mapping::{ColumnMap, FieldMap, Mapping, ValueMaps};
+pub use mapping::{ColumnMap, FieldMap, FieldRule, Mapping, ValueMaps};
 pub use plan::{Gated, ReadPlan, Rejection, Verdict, WritePlan, row_name};
 pub use problem::{CODES, Problem};

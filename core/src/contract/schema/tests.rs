@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::contract::load;
+use crate::contract::{NoLibrary, load};
 
 fn contract() -> Contract {
     let text = r"
@@ -30,7 +30,7 @@ schema:
         logicalTypeOptions: {minimum: 0}
       - {name: at, logicalType: timestamp, logicalTypeOptions: {minimum: '2020-01-01T00:00:00Z'}}
 ";
-    load("thing.yaml", text).unwrap().0
+    load("thing.yaml", text, &NoLibrary).unwrap().contract
 }
 
 #[test]

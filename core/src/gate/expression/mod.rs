@@ -13,6 +13,7 @@ mod eval;
 mod functions;
 mod infer;
 mod operand;
+mod quick;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,8 @@ pub struct Expression {
     root: Node,
     inputs: Vec<usize>,
     expects: Option<Type>,
+    /// Whether it is a condition that can be answered the quick way.
+    is_plain: bool,
 }
 
 /// Why an expression was refused, or gave no value.
@@ -78,10 +81,12 @@ impl Expression {
             ))
             .at(Some((0, text.len()))));
         }
+        let is_plain = matches!(expects, None | Some(Type::Bool)) && quick::is_plain(&root);
         Ok(Expression {
             root,
             inputs,
             expects,
+            is_plain,
         })
     }
 
@@ -99,6 +104,12 @@ impl Expression {
         self.eval_cells(&|position| row.cell(position))
     }
 
+    /// Whether a plain condition is true of a row, whatever it has not been told; of any other it says no, and [`Expression::eval`] answers.
+    #[inline]
+    pub(crate) fn plainly_holds(&self, row: &Row) -> bool {
+        self.is_plain && quick::truth(&self.root, &|at| row.cell(at)) == Some(true)
+    }
+
     /// As [`Expression::eval`], over cells that stand anywhere.
     pub(crate) fn eval_cells<'r>(
         &'r self,
@@ -106,6 +117,11 @@ impl Expression {
     ) -> Result<Cell, ExpressionError> {
         if self.inputs.iter().any(|input| cell(*input).is_unchanged()) {
             return Ok(Cell::Unchanged);
+        }
+        if self.is_plain
+            && let Some(flag) = quick::truth(&self.root, &cell)
+        {
+            return Ok(Cell::Set(Value::Bool(flag)));
         }
         let result = eval::eval(&self.root, &eval::Cells { cell, local: None })?;
         // The two commonest results need no conversion.

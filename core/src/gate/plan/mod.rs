@@ -10,7 +10,7 @@ mod values;
 mod write;
 
 use crate::change::Change;
-use crate::contract::{Class, Field, Violation};
+use crate::contract::{Class, Field, Outcome, Violation};
 use crate::key::Key;
 use crate::shape::{Row, Shape};
 use crate::value::Value;
@@ -45,6 +45,8 @@ pub struct Gated {
     pub lane: u32,
     /// The key and lane the record had before, where the change gave it another.
     pub replaces: Option<(Key, u32)>,
+    /// The rules it breaks though it goes on: those whose outcome is pass or warn.
+    pub noted: Vec<Violation>,
 }
 
 /// Why a change did not pass.
@@ -52,6 +54,21 @@ pub struct Gated {
 pub struct Rejection {
     /// Every rule that was broken.
     pub violations: Vec<Violation>,
+}
+
+impl Rejection {
+    /// What becomes of the change: the worst that a broken rule asks for.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let outcomes = self.violations.iter().map(|broken| broken.outcome);
+        // What cannot be mapped breaks no rule of the contract; it is set aside at least.
+        outcomes.max().unwrap_or_default().max(Outcome::Quarantine)
+    }
+}
+
+/// Tells whether a record goes on though it breaks these rules.
+fn goes_on(broken: &[Violation]) -> bool {
+    broken.iter().all(|broken| broken.outcome <= Outcome::Warn)
 }
 
 /// What a row is called in quarantine: its own key in its system as text, so that it can be followed even where the contract's key cannot be made.
@@ -97,5 +114,6 @@ fn violation(field: Option<&str>, rule: &str, message: impl Into<String>) -> Vio
         field: field.map(ToOwned::to_owned),
         rule: rule.to_owned(),
         message: message.into(),
+        outcome: Outcome::Quarantine,
     }
 }

@@ -14,7 +14,7 @@ use crate::shape::{Row, Shape};
 use crate::value::{Cell, Value};
 
 use super::translate::Translation;
-use super::{Gated, Rejection, Verdict, shown, violation};
+use super::{Gated, Rejection, Verdict, goes_on, shown, violation};
 
 /// From a system's rows to the contract's records.
 #[derive(Debug)]
@@ -242,7 +242,7 @@ impl ReadPlan {
         let must_be_whole =
             found.is_empty() && (change.op != Op::Updated || was == Member::No || row.is_whole());
         self.checker.check(&row, must_be_whole, &mut found);
-        if !found.is_empty() {
+        if !goes_on(&found) {
             return Err(found);
         }
         let key = self.key(&row)?;
@@ -263,6 +263,7 @@ impl ReadPlan {
             key,
             lane,
             replaces,
+            noted: found,
         }))
     }
 
@@ -304,6 +305,7 @@ impl ReadPlan {
             key,
             lane,
             replaces: None,
+            noted: Vec::new(),
         }))
     }
 
@@ -342,6 +344,7 @@ impl ReadPlan {
                 return Err(vec![violation(Some(name), UNSENT, message)]);
             }
         }
+        self.checker.trim(&mut row);
         Ok(row)
     }
 
@@ -355,7 +358,9 @@ impl ReadPlan {
                 Cell::Unchanged
             }));
         }
-        (Row(cells), found)
+        let mut row = Row(cells);
+        self.checker.trim(&mut row);
+        (row, found)
     }
 
     fn field(&self, at: usize, view: View<'_>) -> Result<Cell, Violation> {

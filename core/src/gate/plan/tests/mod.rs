@@ -8,7 +8,7 @@ mod writing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::contract::{Allowed, Contract, Deletes, Limits, Truth};
+use crate::contract::{Allowed, Contract};
 use crate::gate::mapping::{ColumnMap, FieldMap, FieldRule};
 use crate::gate::{Mapping, Problem, ValueMaps};
 use crate::position::Mark;
@@ -25,18 +25,9 @@ pub(super) const MONEY: Type = Type::Decimal {
 
 fn field(name: &str, kind: Type, nullable: bool) -> Field {
     Field {
-        name: name.to_owned(),
-        kind,
         required: !nullable,
         nullable,
-        description: None,
-        limits: Limits::default(),
-        allowed: None,
-        default: None,
-        class: Class::Internal,
-        handling: BTreeMap::new(),
-        owner: None,
-        truth: None,
+        ..Field::new(name, kind)
     }
 }
 
@@ -48,13 +39,12 @@ fn contract() -> Contract {
     status.allowed = Some(Allowed {
         values: ["open", "shut"].map(Value::text).to_vec(),
         open: false,
+        fallback: None,
     });
-    Contract {
-        id: "invoice".to_owned(),
-        entity: "invoice".to_owned(),
-        version: semver::Version::new(1, 0, 0),
-        description: None,
-        fields: vec![
+    Contract::new(
+        "invoice",
+        semver::Version::new(1, 0, 0),
+        vec![
             field("id", Type::Text, false),
             field("amount", MONEY, false),
             field("country", Type::Text, false),
@@ -63,14 +53,7 @@ fn contract() -> Contract {
             email,
             field("paid", Type::Bool, false),
         ],
-        key: vec![0],
-        lane_key: vec![0],
-        lanes: 8,
-        owner: None,
-        truth: Truth::Owner,
-        deletes: Deletes::Propagate,
-        rules: Vec::new(),
-    }
+    )
 }
 
 fn table() -> Arc<Shape> {
