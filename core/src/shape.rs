@@ -69,6 +69,7 @@ impl Row {
     }
 
     /// The cell at a position; a row shorter than its shape says nothing about the rest.
+    #[inline]
     #[must_use]
     pub fn cell(&self, position: usize) -> &Cell {
         self.0.get(position).unwrap_or(&Cell::Unchanged)

@@ -57,6 +57,12 @@ impl Ledger {
         self.safe.as_ref()
     }
 
+    /// Whether a batch, and every batch before it, is durable.
+    #[must_use]
+    pub fn is_safe(&self, ticket: Ticket) -> bool {
+        ticket.0 < self.first
+    }
+
     /// How many batches are not yet safe.
     #[must_use]
     pub fn pending(&self) -> usize {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::error::Result;
 use crate::position::Position;
-use crate::shape::{Row, Shape};
+use crate::shape::{Column, Row, Shape};
 use crate::value::Value;
 
 /// A future behind a pointer.
@@ -47,6 +47,8 @@ pub trait DynSink: Send + Sync + 'static {
     fn check<'a>(&'a self, targets: &'a [Arc<Shape>]) -> Boxed<'a, Result<Vec<Finding>>>;
     /// See [`Sink::prepare`].
     fn prepare<'a>(&'a self, targets: &'a [Arc<Shape>]) -> Boxed<'a, Result<()>>;
+    /// See [`Sink::add_columns`].
+    fn add_columns<'a>(&'a self, table: &'a str, columns: &'a [Column]) -> Boxed<'a, Result<()>>;
     /// See [`Sink::progress`].
     fn progress<'a>(&'a self, flow: &'a str) -> Boxed<'a, Result<Vec<LaneProgress>>>;
     /// See [`Sink::apply`].
@@ -66,6 +68,10 @@ impl<S: Sink> DynSink for S {
 
     fn prepare<'a>(&'a self, targets: &'a [Arc<Shape>]) -> Boxed<'a, Result<()>> {
         Box::pin(Sink::prepare(self, targets))
+    }
+
+    fn add_columns<'a>(&'a self, table: &'a str, columns: &'a [Column]) -> Boxed<'a, Result<()>> {
+        Box::pin(Sink::add_columns(self, table, columns))
     }
 
     fn progress<'a>(&'a self, flow: &'a str) -> Boxed<'a, Result<Vec<LaneProgress>>> {

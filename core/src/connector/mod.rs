@@ -21,9 +21,9 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::change::Change;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::position::Position;
-use crate::shape::{Row, Shape};
+use crate::shape::{Column, Row, Shape};
 use crate::value::Value;
 
 pub use emitter::{Control, Emitted, Emitter, Feed, Slot, feed};
@@ -52,7 +52,7 @@ pub struct OpenContext {
 /// - **Say that there is nothing.** After that emit a batch, if need be an empty one, as soon as the system has been looked at: until then nobody can tell an idle system from a slow one.
 /// - **Release late.** Tell the system to forget only what [`Emitter::safe`] covers.
 ///
-/// Once the runtime is stopping, every call of the emitter returns [`Kind::Stopped`](crate::Kind::Stopped): `?` is the graceful exit.
+/// Once the runtime is stopping, every call of the emitter returns [`Kind::Stopped`]: `?` is the graceful exit.
 pub trait Source: Sized + Send + 'static {
     /// The connector's configuration; its JSON Schema is derived from it.
     type Config: DeserializeOwned + JsonSchema + Send;
@@ -91,7 +91,7 @@ pub struct Need {
 /// # Promises of an author
 /// - **Returning means durable.** What `apply` reports as committed survives a crash of anything.
 /// - **Twice is once.** Applying a batch again, or an older one after a newer, leaves the same state.
-/// - **Fencing.** Where [`Limits::progress`] is true the sink stores [`LaneProgress`] in the same transaction as the rows, as a compare-and-set; a mismatch is [`Kind::Stopped`](crate::Kind::Stopped) and writes nothing.
+/// - **Fencing.** Where [`Limits::progress`] is true the sink stores [`LaneProgress`] in the same transaction as the rows, as a compare-and-set; a mismatch is [`Kind::Stopped`] and writes nothing.
 /// - **All or nothing.** A sink with progress commits a batch only whole: when one change is refused it rolls back and says which ([`Receipt::RolledBack`]); the runtime quarantines those first and sends the rest again.
 /// - **Unchanged means untouched.** A cell that is [`Cell::Unchanged`](crate::Cell::Unchanged) leaves the column as it is, never null.
 /// - **Quiet where equal.** A row that already holds the values is not written again where the system can tell.
@@ -115,6 +115,26 @@ pub trait Sink: Sized + Send + Sync + 'static {
 
     /// Makes what `apply` needs beside the targets themselves, such as the progress table; called once before the first `apply`.
     fn prepare(&self, targets: &[Arc<Shape>]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Adds columns to a table, each of which takes null; one that is there already is left as it is.
+    ///
+    /// Asked for only where the configuration says that additions are propagated, and never while `apply` runs.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] where the system's tables cannot be altered from here, which is the default.
+    fn add_columns(
+        &self,
+        table: &str,
+        columns: &[Column],
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = columns;
+        let error = Error::new(
+            Kind::Unsupported,
+            format!("columns cannot be added to `{table}` from here"),
+        )
+        .help("add them yourself, and the flow goes on by itself");
+        async move { Err(error) }
+    }
 
     /// How far each lane of a flow got, by the system's own record; empty where the system keeps none.
     fn progress(&self, flow: &str) -> impl Future<Output = Result<Vec<LaneProgress>>> + Send {

@@ -5,10 +5,23 @@
 //! This module knows no files: it takes text and the name to show in messages.
 
 pub mod check;
+pub mod compat;
+pub mod contain;
+pub mod document;
+pub mod drift;
+pub mod edit;
+mod format;
 pub mod load;
+pub mod lock;
+pub mod migrate;
 mod pattern;
+pub mod profile;
 mod range;
+mod rules;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod schema;
+mod terms;
 pub mod wire;
 
 use std::collections::BTreeMap;
@@ -18,10 +31,13 @@ use crate::shape::{Column, Shape};
 use crate::value::{Type, Value};
 
 pub use check::{Checker, Violation};
-pub use load::{CODES, load};
+use load::words;
+pub use load::{CODES, Library, Linted, Loaded, NoLibrary, Places, lint, load};
+pub use rules::{Check, Outcome, Rule, Tolerance};
+pub use terms::{Compatibility, Deprecation, Direction, Level, Migration, Personal, Step, Terms};
 
 /// The agreement on one entity, ready for use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Contract {
     /// The contract's own id (ODCS `id`).
     pub id: String,
@@ -45,12 +61,18 @@ pub struct Contract {
     pub truth: Truth,
     /// What a delete does in the other systems.
     pub deletes: Deletes,
-    /// Rules over several fields, as CEL expressions that must be true.
+    /// What becomes of fields that the contract does not know.
+    pub extra: Extra,
+    /// Rules on the data beyond types and bounds.
     pub rules: Vec<Rule>,
+    /// How records of one version become records of another.
+    pub migrations: Vec<Migration>,
+    /// What people agreed on that no record shows.
+    pub terms: Terms,
 }
 
 /// One field of a contract.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Field {
     /// Its name in events and mappings.
     pub name: String,
@@ -76,6 +98,74 @@ pub struct Field {
     pub owner: Option<String>,
     /// How differing values of this field are settled, where it differs from the entity's.
     pub truth: Option<Truth>,
+    /// What stands inside, where the field is a document ([`Type::Json`]) whose inside is agreed on.
+    pub inner: Option<Inner>,
+    /// Whether no two records have the same value.
+    pub unique: bool,
+    /// The field of another entity that holds this value.
+    pub reference: Option<Reference>,
+    /// Since when it should not be used, and until when it is there.
+    pub deprecation: Option<Deprecation>,
+    /// Whose data it is and how long it is kept, where it is about a person.
+    pub personal: Option<Personal>,
+    /// What becomes of a record whose value is not of the field's type or bounds: quarantine, reject or halt.
+    pub outcome: Outcome,
+}
+
+/// What stands inside a document.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inner {
+    /// Named members.
+    Object {
+        /// The members.
+        fields: Vec<Field>,
+        /// What becomes of others.
+        extra: Extra,
+    },
+    /// A list.
+    List {
+        /// What each item is; its name is `items`.
+        items: Box<Field>,
+        /// Fewest items.
+        least: Option<u64>,
+        /// Most items.
+        most: Option<u64>,
+        /// Whether no two items are equal.
+        unique: bool,
+    },
+    /// Any names, all with values of one kind.
+    Map {
+        /// What each value is; its name is `values`.
+        values: Box<Field>,
+        /// Fewest entries.
+        least: Option<u64>,
+        /// Most entries.
+        most: Option<u64>,
+    },
+}
+
+/// A field of another entity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The entity.
+    pub entity: String,
+    /// Its field.
+    pub field: String,
+}
+
+/// What becomes of fields that the contract does not know.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Extra {
+    /// A record with one is refused.
+    #[default]
+    Reject,
+    /// They stay.
+    Keep,
+    /// They are left out.
+    Drop,
 }
 
 /// Bounds on the values of a field.
@@ -97,6 +187,24 @@ pub struct Limits {
     pub exclusive_maximum: bool,
     /// Every value is a multiple of this.
     pub multiple_of: Option<Value>,
+    /// The form of a text.
+    pub format: Option<Format>,
+}
+
+/// A form of texts that is checked, as JSON Schema names and defines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// An address for mail, such as `ann@example.com`.
+    Email,
+    /// The name of a host.
+    Hostname,
+    /// An address such as `192.0.2.1`.
+    Ipv4,
+    /// An address such as `2001:db8::1`.
+    Ipv6,
+    /// A URI with its scheme.
+    Uri,
 }
 
 /// A list of allowed values.
@@ -106,15 +214,8 @@ pub struct Allowed {
     pub values: Vec<Value>,
     /// Whether readers must expect others to come.
     pub open: bool,
-}
-
-/// A rule over several fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// Its name, which quarantine reasons give.
-    pub name: String,
-    /// The CEL expression over the contract's fields; anything but true is a violation.
-    pub expression: String,
+    /// The value that stands for one that a reader does not know.
+    pub fallback: Option<Value>,
 }
 
 /// How systems that disagree are settled.
@@ -189,7 +290,92 @@ pub enum Handling {
     Drop,
 }
 
+impl Truth {
+    /// The word for it in contracts, messages and outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        words::written(words::TRUTHS, self)
+    }
+}
+
+impl Class {
+    /// The word for it in contracts, messages and outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        words::written(words::CLASSES, self)
+    }
+}
+
+impl Handling {
+    /// The word for it in contracts, messages and outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        words::written(words::HANDLINGS, self)
+    }
+}
+
+impl Inner {
+    /// The fields directly inside: the members, or what every item or value is.
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        match self {
+            Inner::Object { fields, .. } => fields,
+            Inner::List { items, .. } => std::slice::from_ref(items),
+            Inner::Map { values, .. } => std::slice::from_ref(values),
+        }
+    }
+}
+
+impl Field {
+    /// A required field of this name and type, without bounds.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: Type) -> Field {
+        Field {
+            name: name.into(),
+            kind,
+            required: true,
+            nullable: false,
+            description: None,
+            limits: Limits::default(),
+            allowed: None,
+            default: None,
+            class: Class::Internal,
+            handling: BTreeMap::new(),
+            owner: None,
+            truth: None,
+            inner: None,
+            unique: false,
+            reference: None,
+            deprecation: None,
+            personal: None,
+            outcome: Outcome::Quarantine,
+        }
+    }
+}
+
 impl Contract {
+    /// A contract over these fields, of which the first is the key.
+    #[must_use]
+    pub fn new(entity: &str, version: semver::Version, fields: Vec<Field>) -> Contract {
+        Contract {
+            id: entity.to_owned(),
+            entity: entity.to_owned(),
+            version,
+            description: None,
+            fields,
+            key: vec![0],
+            lane_key: vec![0],
+            lanes: 8,
+            owner: None,
+            truth: Truth::Owner,
+            deletes: Deletes::Propagate,
+            extra: Extra::Reject,
+            rules: Vec::new(),
+            migrations: Vec::new(),
+            terms: Terms::default(),
+        }
+    }
+
     /// The contract's fields as a shape: one column per field, in contract order.
     #[must_use]
     pub fn shape(&self) -> Arc<Shape> {

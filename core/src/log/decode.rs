@@ -26,6 +26,9 @@ pub enum DecodeError {
     /// The event belongs to another entity or another major version.
     #[error("event type `{0}` is not of `{1}`")]
     Foreign(String, String),
+    /// The event names a version of its contract that the reader does not know.
+    #[error("the event is of `{0}`, which is not known here")]
+    Version(String),
     /// The body is not what its content type says.
     #[error("the body cannot be read: {0}")]
     Body(String),
@@ -40,9 +43,15 @@ pub(super) struct Attributes<'a> {
     pub(super) id: Option<Cow<'a, str>>,
     #[serde(borrow, default, rename = "type")]
     pub(super) kind: Option<Cow<'a, str>>,
+    /// Who says it; only inboxes look at it.
+    #[serde(borrow, default)]
+    pub(super) source: Option<Cow<'a, str>>,
     /// The key; only inboxes look at it, and only where a delete has no data.
     #[serde(borrow, default)]
     pub(super) subject: Option<Cow<'a, str>>,
+    /// The form of the data; only inboxes look at it.
+    #[serde(borrow, default)]
+    pub(super) datacontenttype: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     pub(super) dataschema: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -62,9 +71,27 @@ pub(super) struct Attributes<'a> {
 /// Reads a message of a channel back, whichever of the two forms it has.
 ///
 /// # Errors
-/// Anything that the encoder did not write; nothing is guessed.
+/// Anything that the encoder did not write, and events of another version of the contract; nothing is guessed.
 pub fn decode(
     channel: &Channel,
+    headers: &[(String, String)],
+    payload: &[u8],
+) -> Result<Decoded, DecodeError> {
+    decode_among(
+        &|urn| (urn == channel.urn).then_some(channel),
+        headers,
+        payload,
+    )
+}
+
+/// Reads a message whose events may be of several versions of a contract: `channel` gives the channel of the version that an event names.
+///
+/// Each event comes in the shape of its own version.
+///
+/// # Errors
+/// Anything that the encoder did not write, and events of a version that `channel` does not know; nothing is guessed.
+pub fn decode_among<'c>(
+    channel: &dyn Fn(&str) -> Option<&'c Channel>,
     headers: &[(String, String)],
     payload: &[u8],
 ) -> Result<Decoded, DecodeError> {
@@ -114,7 +141,9 @@ impl<'a> Attributes<'a> {
             specversion: attribute("ce-specversion")?,
             id: attribute("ce-id")?,
             kind: attribute("ce-type")?,
+            source: attribute("ce-source")?,
             subject: attribute("ce-subject")?,
+            datacontenttype: attribute("ce-datacontenttype")?,
             dataschema: attribute("ce-dataschema")?,
             time: attribute("ce-time")?,
             sequence: attribute("ce-sequence")?,
@@ -140,7 +169,11 @@ pub(super) fn is_content(kind: &str, wanted: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(wanted))
 }
 
-fn event(channel: &Channel, attributes: &Attributes<'_>, data: &str) -> Result<Event, DecodeError> {
+fn event<'c>(
+    channel: &dyn Fn(&str) -> Option<&'c Channel>,
+    attributes: &Attributes<'_>,
+    data: &str,
+) -> Result<Event, DecodeError> {
     let unreadable =
         |name, value: &str| DecodeError::Unreadable(name, value.chars().take(80).collect());
     match attributes.specversion.as_deref() {
@@ -153,6 +186,10 @@ fn event(channel: &Channel, attributes: &Attributes<'_>, data: &str) -> Result<E
         .kind
         .as_deref()
         .ok_or(DecodeError::Missing("type"))?;
+    let urn = attributes.dataschema.as_deref();
+    let urn = urn.ok_or(DecodeError::Missing("dataschema"))?;
+    let channel =
+        channel(urn).ok_or_else(|| DecodeError::Version(urn.chars().take(200).collect()))?;
     let op = operation(channel, kind)?;
     let time = attributes
         .time

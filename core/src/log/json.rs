@@ -199,6 +199,8 @@ impl Visitor<'_> for ValueSeed<'_> {
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
         match i64::try_from(number) {
             Ok(number) => self.visit_i64(number),
+            // A whole double beyond the integers is written without a point, too.
+            Err(_) if self.kind == Type::Float => Ok(Value::Float(number as f64)),
             Err(_) => Err(E::invalid_value(
                 serde::de::Unexpected::Unsigned(number),
                 &self,

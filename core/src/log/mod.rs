@@ -20,7 +20,7 @@ use crate::key::Key;
 use crate::position::{Mark, Position};
 use crate::shape::Shape;
 
-pub use decode::{DecodeError, decode};
+pub use decode::{DecodeError, decode, decode_among};
 pub use encode::{Frame, FrameBuilder, TooLarge};
 pub use json::{read_record, write_record};
 pub use observe::{Arrival, BATCH_EVENTS_MAX, Observed, observe};

@@ -16,7 +16,7 @@ use super::decode::{Attributes, before, header, is_content, op_of};
 use super::json::read_value;
 use super::{BATCH, CONTENT_TYPE, Channel, STRUCTURED};
 use crate::change::{Change, Op};
-use crate::contract::Violation;
+use crate::contract::{Extra, Outcome, Violation};
 use crate::diagnostic::suggestion;
 use crate::key::Key;
 use crate::position::Mark;
@@ -129,7 +129,10 @@ impl Reader<'_> {
     /// An event with its attributes in one JSON object.
     fn structured(mut self, text: &str) -> Observed {
         match serde_json::from_str::<Attributes<'_>>(text) {
-            Ok(attributes) => self.event(&attributes, text),
+            Ok(attributes) => {
+                self.members(text);
+                self.event(&attributes, text)
+            }
             Err(_) => {
                 let message = "it is not a JSON object with the attributes of a CloudEvent";
                 self.violations.push(violation(None, "message", message));
@@ -151,12 +154,13 @@ impl Reader<'_> {
         if attributes.id.is_none() {
             self.say("id", "the attribute `id` is missing");
         }
+        self.filled(attributes);
         let (op, is_patch) = self.operation(attributes);
         self.dataschema(attributes);
         if let Some(time) = &attributes.time {
             match time.parse() {
-                Ok(at) => self.at = at,
-                Err(_) => self.say("time", format!("`{}` is not a time", short(time))),
+                Ok(at) if is_rfc3339(time) => self.at = at,
+                _ => self.say("time", format!("`{}` is not a time", short(time))),
             }
         }
         let data = attributes.data.map(RawValue::get);
@@ -180,6 +184,69 @@ impl Reader<'_> {
         observed.change.before = replaces;
         observed.change.origin = origin;
         observed
+    }
+
+    /// Attributes that are there have a value, and that of `datacontenttype` is a media type.
+    fn filled(&mut self, attributes: &Attributes<'_>) {
+        for (name, value) in [
+            ("id", &attributes.id),
+            ("type", &attributes.kind),
+            ("source", &attributes.source),
+            ("subject", &attributes.subject),
+            ("dataschema", &attributes.dataschema),
+            ("datacontenttype", &attributes.datacontenttype),
+        ] {
+            if value.as_deref() == Some("") {
+                self.say(name, format!("the attribute `{name}` is empty"));
+            }
+        }
+        let named = attributes.datacontenttype.as_deref().unwrap_or_default();
+        let media = named.split(';').next().unwrap_or_default().split_once('/');
+        let token = |part: &str| {
+            let part = part.trim();
+            !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || c == '/')
+        };
+        if !named.is_empty() && !media.is_some_and(|(kind, sub)| token(kind) && token(sub)) {
+            let message = format!("datacontenttype `{}` is not a media type", short(named));
+            self.say("datacontenttype", message);
+        }
+    }
+
+    /// The members of an event in structured mode: names as CloudEvents has them, plain values, data in one form only.
+    fn members(&mut self, text: &str) {
+        let Ok(Pairs(pairs)) = serde_json::from_str::<Pairs<'_>>(text) else {
+            return;
+        };
+        let stands = |name: &str| {
+            let found = pairs.iter().find(|(known, _)| known == name);
+            found.is_some_and(|(_, value)| value.get() != "null")
+        };
+        if stands("data") && stands("data_base64") {
+            self.say("message", "`data` and `data_base64` stand there both");
+        }
+        for (name, value) in &pairs {
+            if matches!(name.as_ref(), "data" | "data_base64") {
+                continue;
+            }
+            if name.is_empty() || !name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9')) {
+                let message = format!(
+                    "the attribute `{}` has not the name of one: lower-case letters and digits only",
+                    short(name)
+                );
+                self.say("attribute", message);
+            }
+            let text = value.get();
+            if text.starts_with(['{', '['])
+                || text.parse::<i64>().is_err()
+                    && text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+            {
+                let message = format!(
+                    "the attribute `{}` is neither a text, a whole number nor a truth value",
+                    short(name)
+                );
+                self.say("attribute", message);
+            }
+        }
     }
 
     /// What the event's type says happened, and whether its data is a part of the record.
@@ -327,6 +394,10 @@ impl Reader<'_> {
         let fields = &self.channel.contract.fields;
         for (name, value) in pairs {
             let Some(at) = self.channel.contract.field(&name) else {
+                // What is kept or dropped is not refused; a record holds the contract's fields alone.
+                if self.channel.contract.extra != Extra::Reject {
+                    continue;
+                }
                 let known = fields.iter().map(|field| field.name.as_str());
                 let message = format!(
                     "the contract has no such field; {}",
@@ -415,6 +486,37 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Pairs<'a> {
     }
 }
 
+/// Whether a time is written as RFC 3339 has it: to the second at least, with its offset from UTC in full.
+fn is_rfc3339(text: &str) -> bool {
+    let Some((day, rest)) = text.split_once(['T', 't']) else {
+        return false;
+    };
+    let rest = match rest.strip_suffix(['Z', 'z']) {
+        Some(rest) => rest,
+        None => match rest.rfind(['+', '-']) {
+            Some(at) if shaped(&rest[at + 1..], "00:00") && rest[at + 1..] < *"24" => &rest[..at],
+            _ => return false,
+        },
+    };
+    let (time, fraction) = match rest.split_once('.') {
+        Some((time, fraction)) => (time, fraction),
+        None => (rest, "0"),
+    };
+    shaped(day, "0000-00-00")
+        && shaped(time, "00:00:00")
+        && !fraction.is_empty()
+        && fraction.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether a text has digits where the form has zeros, and the form's own signs elsewhere.
+fn shaped(text: &str, form: &str) -> bool {
+    let alike = |(a, b): (u8, u8)| match b {
+        b'0' => a.is_ascii_digit(),
+        sign => a == sign,
+    };
+    text.len() == form.len() && text.bytes().zip(form.bytes()).all(alike)
+}
+
 /// What stands where a value of a type belongs; never the value itself.
 fn mismatch(kind: Type, json: &str) -> String {
     let stands = match json.bytes().next() {
@@ -449,6 +551,7 @@ fn violation(field: Option<&str>, rule: &str, message: impl Into<String>) -> Vio
         field: field.map(ToOwned::to_owned),
         rule: rule.to_owned(),
         message: message.into(),
+        outcome: Outcome::Quarantine,
     }
 }
 

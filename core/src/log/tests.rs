@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::contract::{Class, Deletes, Field, Limits, Truth};
+use crate::contract::Field;
 use crate::shape::Row;
 use crate::value::{Cell, Type, Value};
 
@@ -21,34 +21,20 @@ fn channel() -> Channel {
         ("doc", Type::Json),
     ];
     let field = |(name, kind): (&str, Type)| Field {
-        name: name.to_owned(),
-        kind,
         required: false,
         nullable: true,
-        description: None,
-        limits: Limits::default(),
-        allowed: None,
-        default: None,
-        class: Class::Internal,
-        handling: Default::default(),
-        owner: None,
-        truth: None,
+        ..Field::new(name, kind)
     };
     Channel::new(
         "crm",
         Arc::new(Contract {
-            id: "thing".into(),
-            entity: "thing".into(),
-            version: semver::Version::new(2, 1, 0),
-            description: None,
-            fields: kinds.into_iter().map(field).collect(),
             key: vec![0, 1],
             lane_key: vec![0, 1],
-            lanes: 8,
-            owner: None,
-            truth: Truth::Owner,
-            deletes: Deletes::Propagate,
-            rules: Vec::new(),
+            ..Contract::new(
+                "thing",
+                semver::Version::new(2, 1, 0),
+                kinds.into_iter().map(field).collect(),
+            )
         }),
     )
 }
@@ -251,11 +237,45 @@ fn messages_that_are_not_ours_are_named() {
         header("ce-specversion", "1.0"),
         header("ce-id", "1"),
         header("ce-type", "com.example.other"),
+        header("ce-dataschema", &channel.urn),
     ];
     assert!(matches!(
         decode(&channel, &foreign, b"{}"),
         Err(DecodeError::Foreign(..))
     ));
+}
+
+#[test]
+fn every_event_names_its_version_and_is_read_as_that() {
+    let older = channel();
+    let contract = Contract {
+        version: "1.9.0".parse().unwrap(),
+        fields: older.contract.fields.iter().rev().cloned().collect(),
+        key: vec![older.contract.fields.len() - 1],
+        ..(*older.contract).clone()
+    };
+    let newer = Channel::new("crm", Arc::new(contract));
+    let row = || Row::of([Value::text("a"), Value::Int(1)]);
+    for count in [1, 3] {
+        let events: Vec<Event> = (0..count)
+            .map(|n| event(&older, Op::Created, row(), n))
+            .collect();
+        let frame = encode_frame(&older, &events, &position(), 1);
+        let text = String::from_utf8_lossy(&frame.payload);
+        let named = frame.headers.iter().any(|(_, value)| *value == older.urn);
+        assert!(named || text.matches(&older.urn).count() == events.len());
+        assert_eq!(
+            decode(&newer, &frame.headers, &frame.payload).unwrap_err(),
+            DecodeError::Version(older.urn.clone())
+        );
+        let all = [&older, &newer];
+        let find = |urn: &str| all.into_iter().find(|channel| channel.urn == urn);
+        let decoded = decode_among(&find, &frame.headers, &frame.payload).unwrap();
+        for back in decoded.events {
+            assert_eq!(back.change.shape, older.shape);
+            assert_eq!(back.change.row.0[..2], row().0);
+        }
+    }
 }
 
 #[test]

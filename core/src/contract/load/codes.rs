@@ -125,7 +125,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "LS-C032",
-        "`lockstep.privacy` is malformed, or hides a key property from a system that needs it. Write `{systems: {name: clear|mask|hash|tokenize|encrypt|drop}}`.",
+        "`lockstep.privacy` is malformed, names no property as `subject`, or hides a key property from a system that needs it. Write `{category: contact, subject: customer_id, retention: 7y, systems: {name: clear|mask|hash|tokenize|encrypt|drop}}`.",
     ),
     (
         "LS-C033",
@@ -137,7 +137,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "LS-C035",
-        "A part of the contract is documentation only: Lockstep does not check it record by record. Where it matters, write it as a pattern, a limit or a rule with `engine: cel`.",
+        "A part of the contract is documentation only: Lockstep does not check it. Where it matters, write it as a pattern, a limit or a rule with `engine: cel` or `engine: lockstep`.",
     ),
     (
         "LS-C036",
@@ -146,6 +146,54 @@ pub const CODES: &[(&str, &str)] = &[
     (
         "LS-C037",
         "The truth word does not fit the property's type: `delta` adds numbers, `union` joins lists, `max` and `min` need an order. Choose another.",
+    ),
+    (
+        "LS-C038",
+        "A shared type cannot be read. `lockstep.type` names `types/<name>`, which is the file `types/<name>.odcs.yaml` in the folder of the contracts, with one schema object; nothing outside that folder is read. Mend the name or add the file.",
+    ),
+    (
+        "LS-C039",
+        "Shared types lead back to themselves or stand too deep inside each other, documents nest too deep, or the contract grows beyond its limits once they are written out. Take a level out, or make the part an entity of its own.",
+    ),
+    (
+        "LS-C040",
+        "A property and the shared type it names contradict each other. Leave limits, allowed values and members to the type, and give the property the type's logical type.",
+    ),
+    (
+        "LS-C041",
+        "A rule is malformed, names a property that is not there, or asks what has no meaning for the property's type. Write one check for each rule, with values of the property's type.",
+    ),
+    (
+        "LS-C042",
+        "An outcome cannot stand here. A rule may pass, warn, quarantine, reject or halt; a property's own type and bounds quarantine, reject or halt; a rule on all records together passes, warns or halts. Choose one of these.",
+    ),
+    (
+        "LS-C043",
+        "A document is less protected than what stands inside it, though it is shown or hidden as a whole. Give the property the strictest `classification` of its members.",
+    ),
+    (
+        "LS-C044",
+        "A migration is malformed. Write `{from: 1.0.0, to: 1.1.0, up: [steps], down: [steps]}` with steps rename, set, map, compute and drop; `down` may be left out where every step can be turned round.",
+    ),
+    (
+        "LS-C045",
+        "`lockstep.deprecation` is malformed. Write `{since: 1.2.0, sunset: 2026-12-31, replacement: other_name}`; each part may be left out.",
+    ),
+    (
+        "LS-C046",
+        "`lockstep.reserved` is malformed, or a property has a reserved name. Name the property otherwise: readers of older versions know the old one under that name.",
+    ),
+    (
+        "LS-C047",
+        "A lock file cannot be read, or a newer Lockstep wrote it. Restore it as it was released, or use a newer version.",
+    ),
+    (
+        "LS-C048",
+        "A lock file was edited after it was written: released versions stay as they are. Restore the file and release the change as a new version.",
+    ),
+    (
+        "LS-C049",
+        "The text cannot be edited or laid out without the danger of changing what it says: anchors, aliases, or an unusual layout stand in the way. Edit it by hand, or write the place in plain block style.",
     ),
 ];
 

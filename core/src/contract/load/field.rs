@@ -1,17 +1,20 @@
-//! One ODCS property as a field of the contract.
+//! One ODCS property as a field of the contract, or of a document inside it.
 
 use std::collections::BTreeMap;
 
 use super::findings::Findings;
-use super::values::value;
-use super::words::{CLASSES, HANDLINGS, TRUTHS, system, word};
+use super::reading::{PARTS_MAX, Reading};
+use super::terms::deprecation;
+use super::words::{CLASSES, FIELD_OUTCOMES, HANDLINGS, TRUTHS, mapping, system, word};
 use super::yaml::{Content, Node, Span, shorten};
-use crate::contract::check::FieldCheck;
-use crate::contract::{Allowed, Class, Field, Handling, Limits, Truth};
-use crate::value::{Type, Value};
+use super::{quality, types};
+use crate::contract::{Class, Field, Handling, Outcome, Personal, Reference, Truth};
+use crate::value::Type;
 
+mod inner;
 mod kind;
 mod limits;
+mod listed;
 
 /// Most digits of a decimal.
 const PRECISION_MAX: u32 = 100;
@@ -23,56 +26,182 @@ pub(super) struct Draft {
     /// Whether it is part of the key, and at which position where one is given.
     pub(super) key: Option<Option<i64>>,
     pub(super) key_at: Span,
+    /// Whose data it is, for the check that such a field exists.
+    pub(super) subject_at: Option<Span>,
 }
 
-/// Reads a property; `None` where not even name and type are known.
-pub(super) fn field(node: &Node, findings: &mut Findings<'_>) -> Option<Draft> {
-    let name_node = node.get("name")?;
-    let name = name(name_node, "property", findings);
+/// Where a field stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// In the entity itself.
+    Entity,
+    /// Among the named members of a document.
+    Member,
+    /// As what every item of a list or every value of a map is, under this name.
+    Each(&'static str),
+}
+
+/// Reads a property with the shared types it names; `None` where not even name and type are known.
+///
+/// `above` is the pointer of what it stands in, `demanded` whether that asks for it.
+pub(super) fn field(
+    node: &Node,
+    level: Level,
+    above: &str,
+    demanded: bool,
+    reading: &mut Reading<'_>,
+) -> Option<Draft> {
+    reading.parts += 1;
+    if reading.parts > PARTS_MAX {
+        if reading.parts == PARTS_MAX + 1 {
+            reading.findings.error(
+                "LS-C039",
+                node.at,
+                format!("the contract has more than {PARTS_MAX} properties, those inside documents and shared types included"),
+                "split it into entities of their own",
+            );
+        }
+        return None;
+    }
+    let before = reading.chain.len();
+    let shared = types::resolve(node, reading);
+    let draft = match &shared {
+        types::Resolved::Own => plain(node, level, above, demanded, reading),
+        types::Resolved::Shared(node) => plain(node, level, above, demanded, reading),
+        types::Resolved::Broken => None,
+    };
+    reading.chain.truncate(before);
+    draft
+}
+
+fn plain(
+    node: &Node,
+    level: Level,
+    above: &str,
+    demanded: bool,
+    reading: &mut Reading<'_>,
+) -> Option<Draft> {
+    let (name, name_at) = named(node, level, reading)?;
+    let pointer = match level {
+        Level::Entity => format!("/fields/{}", name.as_deref().unwrap_or_default()),
+        Level::Member => format!("{above}/fields/{}", name.as_deref().unwrap_or_default()),
+        Level::Each(what) => format!("{above}/{what}"),
+    };
+    marks(node, &pointer, name_at, reading);
+    let findings = &mut reading.findings;
     let kind = kind::kind(node, findings);
-    documentation(node, kind, findings);
     let owner = custom(node, "lockstep.owner")
         .and_then(|owner| system(owner, "`lockstep.owner`", findings));
     let class = class(node, findings);
-    let handling = handling(node, findings);
+    let (handling, personal) = privacy(node, &pointer, reading);
+    let findings = &mut reading.findings;
     let truth = truth(node, kind, findings);
-    let (required, nullable) = presence(node, findings);
+    let (required, nullable) = presence(node, demanded, findings);
     let (key, key_at) = key(node, findings);
+    let outcome = custom(node, "lockstep.outcome").and_then(|node| {
+        word(
+            node,
+            "`lockstep.outcome`",
+            FIELD_OUTCOMES,
+            "LS-C042",
+            findings,
+        )
+    });
+    let deprecation = deprecation(node, findings);
+    let unique = unique(node, level, findings);
+    let reference = reference(node, level, findings);
+    if level != Level::Entity {
+        quality::nested(node, findings);
+    }
     let (name, kind) = (name?, kind?);
     let mut field = Field {
-        name,
-        kind,
         required,
         nullable,
-        description: node
-            .get("description")
-            .and_then(Node::text)
-            .map(str::to_owned),
-        limits: Limits::default(),
-        allowed: None,
-        default: None,
+        description: text(node, "description"),
         class,
         handling,
         owner,
         truth,
+        unique,
+        reference,
+        deprecation,
+        personal,
+        outcome: outcome.unwrap_or(Outcome::Quarantine),
+        ..Field::new(name, kind)
     };
-    let before = findings.errors();
-    field.limits = limits::limits(node, kind, findings);
+    let before = reading.findings.errors();
+    field.limits = limits::limits(node, kind, &pointer, reading);
+    if kind == Type::Json {
+        field.inner = inner::inner(node, &pointer, reading);
+        protection(&field, name_at, &mut reading.findings);
+    }
     // Limits that are at fault themselves would only repeat it at each listed value.
+    let findings = &mut reading.findings;
     let sound = findings.errors() == before;
-    field.allowed = allowed(node, &field, sound, findings);
+    field.allowed = listed::allowed(node, &field, sound, findings);
     let sound = findings.errors() == before;
-    field.default = default(node, &field, sound, findings);
+    field.default = listed::default(node, &field, sound, findings);
     Some(Draft {
         field,
-        name_at: name_node.at,
+        name_at,
         key,
         key_at,
+        subject_at: custom(node, "lockstep.privacy")
+            .and_then(|privacy| privacy.get("subject"))
+            .map(|subject| subject.at),
     })
 }
 
+/// The name and where it stands; the outer `None` where there is no name to speak of, the inner where it cannot be used.
+fn named(node: &Node, level: Level, reading: &mut Reading<'_>) -> Option<(Option<String>, Span)> {
+    if let Level::Each(what) = level {
+        return Some((Some(what.to_owned()), node.at));
+    }
+    let written = node.get("name")?;
+    let findings = &mut reading.findings;
+    let name = match level {
+        Level::Entity => name(written, "property", findings),
+        _ => member_name(written, findings),
+    };
+    Some((name, written.at))
+}
+
+/// Notes where the parts of a field stand.
+fn marks(node: &Node, pointer: &str, name_at: Span, reading: &mut Reading<'_>) {
+    reading.mark(pointer, name_at);
+    for (part, key) in [
+        ("type", "logicalType"),
+        ("required", "required"),
+        ("unique", "unique"),
+        ("class", "classification"),
+        ("description", "description"),
+        ("reference", "relationships"),
+        ("allowed", "enum"),
+    ] {
+        reading.mark_node(format!("{pointer}/{part}"), node.get(key));
+    }
+    for (part, key) in [
+        ("nullable", "lockstep.nullable"),
+        ("allowed", "lockstep.enum"),
+        ("allowed/open", "lockstep.enumOpen"),
+        ("allowed/fallback", "lockstep.enumFallback"),
+        ("default", "lockstep.default"),
+        ("deprecation", "lockstep.deprecation"),
+        ("owner", "lockstep.owner"),
+        ("truth", "lockstep.truth"),
+        ("outcome", "lockstep.outcome"),
+        ("extra", "lockstep.extra"),
+        ("personal", "lockstep.privacy"),
+    ] {
+        reading.mark_node(format!("{pointer}/{part}"), custom(node, key));
+    }
+    // Without a word of its own, whether null is allowed follows from `required`.
+    reading.mark_node(format!("{pointer}/nullable"), node.get("required"));
+    reading.mark_node(format!("{pointer}/deprecation"), node.get("deprecated"));
+}
+
 /// Checks a name of an entity or a property.
-pub(super) fn name(node: &Node, what: &str, findings: &mut Findings<'_>) -> Option<String> {
+pub(super) fn name(node: &Node, what: &str, findings: &mut Findings) -> Option<String> {
     const LENGTH_MAX: usize = 64;
     const WORDS_OF_CEL: [&str; 4] = ["true", "false", "null", "in"];
     let text = node.text()?;
@@ -82,7 +211,8 @@ pub(super) fn name(node: &Node, what: &str, findings: &mut Findings<'_>) -> Opti
     if plain && !WORDS_OF_CEL.contains(&text) {
         return Some(text.to_owned());
     }
-    findings.error(
+    let before = findings.errors();
+    findings.needed(
         "LS-C010",
         node.at,
         format!("`{}` cannot be the name of a {what}", shorten(text)),
@@ -90,6 +220,25 @@ pub(super) fn name(node: &Node, what: &str, findings: &mut Findings<'_>) -> Opti
             "use letters, digits and `_`, beginning with a letter, at most {LENGTH_MAX} characters, and none of {}",
             WORDS_OF_CEL.join(", ")
         ),
+    );
+    (findings.errors() == before).then(|| text.to_owned())
+}
+
+/// Checks the name of a member of a document: any name that can be shown and pointed at.
+fn member_name(node: &Node, findings: &mut Findings) -> Option<String> {
+    const LENGTH_MAX: usize = 128;
+    let text = node.text()?;
+    let fits = !text.is_empty()
+        && text.len() <= LENGTH_MAX
+        && !text.chars().any(|c| c.is_control() || c == '/' || c == '~');
+    if fits {
+        return Some(text.to_owned());
+    }
+    findings.error(
+        "LS-C010",
+        node.at,
+        format!("`{}` cannot be the name of a property", shorten(text)),
+        format!("use at most {LENGTH_MAX} characters, and neither `/` nor `~`"),
     );
     None
 }
@@ -103,7 +252,13 @@ pub(super) fn custom<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
         .get("value")
 }
 
-fn truth(node: &Node, kind: Option<Type>, findings: &mut Findings<'_>) -> Option<Truth> {
+/// A text without the blanks around it.
+pub(super) fn text(node: &Node, key: &str) -> Option<String> {
+    let text = node.get(key)?.text()?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn truth(node: &Node, kind: Option<Type>, findings: &mut Findings) -> Option<Truth> {
     let written = custom(node, "lockstep.truth")?;
     let truth = word(written, "`lockstep.truth`", TRUTHS, "LS-C014", findings)?;
     let kind = kind?;
@@ -125,53 +280,125 @@ fn truth(node: &Node, kind: Option<Type>, findings: &mut Findings<'_>) -> Option
     Some(truth)
 }
 
-fn class(node: &Node, findings: &mut Findings<'_>) -> Class {
-    node.get("classification")
-        .filter(|node| node.text().is_some())
-        .and_then(|node| word(node, "the classification", CLASSES, "LS-C031", findings))
-        .unwrap_or(Class::Internal)
+fn class(node: &Node, findings: &mut Findings) -> Class {
+    let Some(written) = node.get("classification") else {
+        return Class::Internal;
+    };
+    let Some(text) = written.text() else {
+        return Class::Internal;
+    };
+    if let Some((_, class)) = CLASSES.iter().find(|(word, _)| *word == text) {
+        return *class;
+    }
+    findings.needed(
+        "LS-C031",
+        written.at,
+        format!("the classification cannot be {}", written.describe()),
+        crate::diagnostic::suggestion(text, CLASSES.iter().map(|(word, _)| *word)),
+    );
+    // What a word means that nobody here knows is protected, in case it asks for that.
+    Class::Personal
 }
 
-fn handling(node: &Node, findings: &mut Findings<'_>) -> BTreeMap<String, Handling> {
+/// What each system sees of the field, and whose data it is.
+fn privacy(
+    node: &Node,
+    pointer: &str,
+    reading: &mut Reading<'_>,
+) -> (BTreeMap<String, Handling>, Option<Personal>) {
     let mut handling = BTreeMap::new();
     let Some(privacy) = custom(node, "lockstep.privacy") else {
-        return handling;
+        return (handling, None);
     };
-    let systems = privacy.get("systems");
-    let Some(systems) = systems.filter(|_| privacy.entries().len() == 1) else {
-        findings.error(
-            "LS-C032",
-            privacy.at,
-            "`lockstep.privacy` must be a mapping with the one key `systems`",
-            "write `value: {systems: {billing: mask}}`",
-        );
-        return handling;
-    };
-    if !matches!(systems.content, Content::Map(_)) {
-        findings.error(
-            "LS-C032",
-            systems.at,
-            format!(
-                "`systems` must map systems to words, not be {}",
-                systems.describe()
-            ),
-            "write `value: {systems: {billing: mask}}`",
-        );
+    const KEYS: [&str; 4] = ["category", "retention", "subject", "systems"];
+    let findings = &mut reading.findings;
+    if !mapping(privacy, "`lockstep.privacy`", &KEYS, "LS-C032", findings) {
+        return (handling, None);
     }
-    for entry in systems.entries() {
-        let what = format!("what `{}` sees", shorten(&entry.key));
-        if let Some(word) = word(&entry.value, &what, HANDLINGS, "LS-C032", findings) {
-            handling.insert(entry.key.clone(), word);
+    let mut marks = Vec::new();
+    if let Some(systems) = privacy.get("systems") {
+        if !matches!(systems.content, Content::Map(_)) {
+            findings.error(
+                "LS-C032",
+                systems.at,
+                format!(
+                    "`systems` must map systems to words, not be {}",
+                    systems.describe()
+                ),
+                "write `value: {systems: {billing: mask}}`",
+            );
+        }
+        marks.push((format!("{pointer}/handling"), systems.at));
+        for entry in systems.entries() {
+            let what = format!("what `{}` sees", shorten(&entry.key));
+            marks.push((format!("{pointer}/handling/{}", entry.key), entry.value.at));
+            if let Some(word) = word(&entry.value, &what, HANDLINGS, "LS-C032", findings) {
+                handling.insert(entry.key.clone(), word);
+            }
         }
     }
-    handling
+    let mut text = |key: &str| {
+        let node = privacy.get(key)?;
+        let text = node.text().filter(|text| !text.trim().is_empty());
+        if text.is_none() {
+            findings.error(
+                "LS-C032",
+                node.at,
+                format!("`{key}` must be a text, not {}", node.describe()),
+                "write a text, such as `category: contact` or `subject: customer_id`",
+            );
+        }
+        text.map(str::to_owned)
+    };
+    let personal = Personal {
+        category: text("category"),
+        subject: text("subject"),
+        retention_days: privacy
+            .get("retention")
+            .and_then(|node| retention(node, findings)),
+    };
+    for (pointer, at) in marks {
+        reading.mark(pointer, at);
+    }
+    let personal = (personal != Personal::default()).then_some(personal);
+    (handling, personal)
+}
+
+/// Days, as a number or with a unit: `30`, `30d`, `12w`, `2y`.
+fn retention(node: &Node, findings: &mut Findings) -> Option<u64> {
+    let days = match &node.content {
+        Content::Number(text) => text.parse().ok(),
+        Content::Text(text) => text
+            .trim()
+            .split_at_checked(text.trim().len().saturating_sub(1))
+            .and_then(|(count, unit)| {
+                let days: u64 = match unit {
+                    "d" => 1,
+                    "w" => 7,
+                    "y" => 365,
+                    _ => return None,
+                };
+                count.trim().parse::<u64>().ok()?.checked_mul(days)
+            }),
+        _ => None,
+    };
+    let days = days.filter(|days| *days > 0);
+    if days.is_none() {
+        findings.error(
+            "LS-C032",
+            node.at,
+            format!("{} is not a time for which data is kept", node.describe()),
+            "write days, weeks or years, such as `90d`, `12w` or `7y`",
+        );
+    }
+    days
 }
 
 /// Whether a whole record must have the field, and whether it may be null.
-fn presence(node: &Node, findings: &mut Findings<'_>) -> (bool, bool) {
-    let required = node.get("required").and_then(Node::flag).unwrap_or(false);
+fn presence(node: &Node, demanded: bool, findings: &mut Findings) -> (bool, bool) {
+    let stated = node.get("required").and_then(Node::flag).unwrap_or(false);
     let nullable = match custom(node, "lockstep.nullable") {
-        None => !required,
+        None => !stated,
         Some(written) => written.flag().unwrap_or_else(|| {
             findings.error(
                 "LS-C004",
@@ -182,13 +409,13 @@ fn presence(node: &Node, findings: &mut Findings<'_>) -> (bool, bool) {
                 ),
                 "write true or false here",
             );
-            !required
+            !stated
         }),
     };
-    (required, nullable)
+    (stated || demanded, nullable)
 }
 
-fn key(node: &Node, findings: &mut Findings<'_>) -> (Option<Option<i64>>, Span) {
+fn key(node: &Node, findings: &mut Findings) -> (Option<Option<i64>>, Span) {
     let flag = node.get("primaryKey");
     // The standard writes -1 for no position.
     let position = node
@@ -196,7 +423,7 @@ fn key(node: &Node, findings: &mut Findings<'_>) -> (Option<Option<i64>>, Span) 
         .filter(|node| node.integer().is_some_and(|position| position != -1));
     let is_key = flag.and_then(Node::flag).unwrap_or(false);
     if let Some(position) = position.filter(|_| !is_key) {
-        findings.error(
+        findings.needed(
             "LS-C028",
             position.at,
             "a property outside the key has a position in it",
@@ -208,174 +435,78 @@ fn key(node: &Node, findings: &mut Findings<'_>) -> (Option<Option<i64>>, Span) 
     (key, at)
 }
 
-fn allowed(
-    node: &Node,
-    field: &Field,
-    sound: bool,
-    findings: &mut Findings<'_>,
-) -> Option<Allowed> {
-    let native = node.get("enum");
-    let ours = custom(node, "lockstep.enum");
-    if let (Some(_), Some(ours)) = (native, ours) {
-        findings.error(
-            "LS-C023",
-            ours.at,
-            "the allowed values are written twice, as `enum` and as `lockstep.enum`",
-            "keep one of them; `enum` needs apiVersion v3.2.0",
+fn unique(node: &Node, level: Level, findings: &mut Findings) -> bool {
+    let written = node.get("unique");
+    let unique = written.and_then(Node::flag).unwrap_or(false);
+    if let (true, Some(written), true) = (unique, written, level != Level::Entity) {
+        findings.warning(
+            "LS-C035",
+            written.at,
+            "`unique` inside a document is not checked",
+            "make the part a property of the first level where it matters",
         );
+        return false;
     }
-    let open = open(node, native.or(ours).is_some(), findings);
-    let list = native.or(ours)?;
-    let items: Vec<&Node> = match native {
-        Some(list) => list.items().iter().filter_map(|i| i.get("value")).collect(),
-        None => list.items().iter().collect(),
-    };
-    if items.is_empty() {
-        findings.error(
-            "LS-C023",
-            list.at,
-            "the allowed values are not a list with at least one value",
-            "list the values, or remove the key to allow all",
-        );
-        return None;
-    }
-    if field.kind == Type::Json {
-        findings.error(
-            "LS-C019",
-            list.at,
-            "a JSON value cannot have a list of allowed values",
-            "make the part that is listed a property of its own",
-        );
-        return None;
-    }
-    let check = FieldCheck::compile(field).ok().filter(|_| sound);
-    let mut values: Vec<Value> = Vec::with_capacity(items.len());
-    let mut seen = std::collections::HashSet::new();
-    for item in items {
-        let read = match value(field.kind, item) {
-            Ok(read) => read,
-            Err(message) => {
-                findings.error(
-                    "LS-C022",
-                    item.at,
-                    message,
-                    format!("every allowed value must be a {} value", field.kind),
-                );
-                continue;
-            }
-        };
-        if !seen.insert(read.to_string()) {
-            findings.error(
-                "LS-C023",
-                item.at,
-                format!("the allowed value {} is repeated", item.describe()),
-                "keep one of them",
-            );
-            continue;
-        }
-        if let Some(broken) = check.as_ref().and_then(|check| check.judge(&read)) {
-            findings.error(
-                "LS-C023",
-                item.at,
-                format!(
-                    "the allowed value {} breaks the property's own `{}`",
-                    item.describe(),
-                    broken.rule
-                ),
-                "mend the value or the limit",
-            );
-        }
-        values.push(read);
-    }
-    Some(Allowed { values, open })
+    unique
 }
 
-fn open(node: &Node, listed: bool, findings: &mut Findings<'_>) -> bool {
-    let Some(written) = custom(node, "lockstep.enumOpen") else {
-        return false;
-    };
-    if !listed {
-        findings.error(
-            "LS-C023",
-            written.at,
-            "`lockstep.enumOpen` stands on a property without allowed values",
-            "list the values with `lockstep.enum`, or remove `lockstep.enumOpen`",
-        );
-    }
-    written.flag().unwrap_or_else(|| {
-        findings.error(
-            "LS-C004",
-            written.at,
-            format!(
-                "`lockstep.enumOpen` must be true or false, not {}",
-                written.describe()
+/// The field of another entity that the value names: the first relationship to a single one.
+fn reference(node: &Node, level: Level, findings: &mut Findings) -> Option<Reference> {
+    let mut found = None;
+    for relationship in node.get("relationships").map_or(&[][..], Node::items) {
+        let Some(to) = relationship.get("to") else {
+            continue;
+        };
+        match to.text().and_then(referenced) {
+            Some(reference) if level == Level::Entity && found.is_none() => {
+                found = Some(reference);
+            }
+            _ => findings.warning(
+                "LS-C035",
+                to.at,
+                "the relationship is not used",
+                "a property of the first level names one property of another entity, as `entity.property`",
             ),
-            "write true or false here",
-        );
-        false
+        }
+    }
+    found
+}
+
+/// Reads `entity.property`.
+pub(super) fn referenced(text: &str) -> Option<Reference> {
+    let (entity, field) = text.split_once('.')?;
+    let plain = |name: &str| {
+        !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    };
+    (plain(entity) && plain(field)).then(|| Reference {
+        entity: entity.to_owned(),
+        field: field.to_owned(),
     })
 }
 
-fn default(node: &Node, field: &Field, sound: bool, findings: &mut Findings<'_>) -> Option<Value> {
-    let written = custom(node, "lockstep.default")?;
-    if matches!(written.content, Content::Null) {
-        if !field.nullable {
-            findings.error(
-                "LS-C024",
-                written.at,
-                format!(
-                    "the default of `{}` is null, which it may not be",
-                    field.name
-                ),
-                "choose a value, or allow null with `lockstep.nullable: true`",
-            );
-        }
-        return Some(Value::Null);
-    }
-    let read = match value(field.kind, written) {
-        Ok(read) => read,
-        Err(message) => {
-            findings.error(
-                "LS-C022",
-                written.at,
-                message,
-                format!("the default must be a {} value", field.kind),
-            );
-            return None;
-        }
+/// A document is protected as a whole, so it is at least as protected as what stands inside.
+fn protection(field: &Field, at: Span, findings: &mut Findings) {
+    let Some(inner) = &field.inner else { return };
+    let inside = inner
+        .fields()
+        .iter()
+        .map(|field| (field.class, &field.name));
+    let Some((class, name)) = inside.max_by_key(|(class, _)| *class) else {
+        return;
     };
-    if sound && let Some(broken) = FieldCheck::compile(field).ok()?.judge(&read) {
-        findings.error(
-            "LS-C024",
-            written.at,
-            format!("the default is refused: {}", broken.message),
-            format!("choose a default that satisfies `{}`", broken.rule),
+    if class > field.class && class >= Class::Personal {
+        findings.needed(
+            "LS-C043",
+            at,
+            format!(
+                "`{}` is less protected than `{}` inside it",
+                shorten(&field.name),
+                shorten(name)
+            ),
+            "give it the same `classification`: a document is shown or hidden as a whole",
         );
-    }
-    Some(read)
-}
-
-/// Warns about parts that read like checks and are none.
-fn documentation(node: &Node, kind: Option<Type>, findings: &mut Findings<'_>) {
-    let mut note = |at: Span, what: &str, help: &str| {
-        findings.warning("LS-C035", at, format!("{what} is not checked"), help);
-    };
-    if let Some(unique) = node.get("unique").filter(|node| node.flag() == Some(true)) {
-        note(
-            unique.at,
-            "`unique`",
-            "a record is judged by itself; the key is unique in any case",
-        );
-    }
-    if kind == Some(Type::Json) {
-        for key in ["properties", "items", "keys", "values"] {
-            if let Some(entry) = node.entries().iter().find(|entry| entry.key == key) {
-                note(
-                    entry.key_at,
-                    &format!("what `{key}` says of the inside of a JSON value"),
-                    "make the parts an entity of their own where they matter",
-                );
-            }
-        }
     }
 }

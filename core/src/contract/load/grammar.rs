@@ -3,6 +3,8 @@
 //! Owns what is generic: unknown keys, missing keys, nodes of the wrong kind, and where a `lockstep.*` key may stand.
 //! Knows nothing of what the keys mean.
 
+mod editor;
+mod further;
 mod standard;
 
 use super::findings::Findings;
@@ -14,20 +16,51 @@ pub(super) const ENTITY_KEYS: &[&str] = &[
     "lockstep.compatibility",
     "lockstep.consumers",
     "lockstep.deletes",
+    "lockstep.deprecation",
+    "lockstep.extra",
     "lockstep.laneKey",
     "lockstep.lanes",
+    "lockstep.match",
+    "lockstep.migrations",
     "lockstep.owner",
+    "lockstep.reserved",
+    "lockstep.survivorship",
     "lockstep.truth",
 ];
-/// Keys under a property.
+/// Keys under a property of the first level.
 pub(super) const FIELD_KEYS: &[&str] = &[
     "lockstep.default",
+    "lockstep.deprecation",
     "lockstep.enum",
+    "lockstep.enumFallback",
     "lockstep.enumOpen",
+    "lockstep.extra",
     "lockstep.nullable",
+    "lockstep.outcome",
     "lockstep.owner",
     "lockstep.privacy",
     "lockstep.truth",
+    "lockstep.type",
+];
+/// Keys under what stands inside a document.
+pub(super) const NESTED_KEYS: &[&str] = &[
+    "lockstep.default",
+    "lockstep.deprecation",
+    "lockstep.enum",
+    "lockstep.enumFallback",
+    "lockstep.enumOpen",
+    "lockstep.extra",
+    "lockstep.nullable",
+    "lockstep.type",
+];
+/// Keys under a quality check, and under a relationship that is to be checked.
+pub(super) const RULE_KEYS: &[&str] = &["lockstep.outcome"];
+/// Where the keys stand, for messages.
+const WHERE: [(&[&str], &str); 4] = [
+    (ENTITY_KEYS, "the contract or its schema object"),
+    (FIELD_KEYS, "a property of the first level"),
+    (NESTED_KEYS, "a property inside a document"),
+    (RULE_KEYS, "a quality check or a relationship"),
 ];
 
 /// A kind of mapping in the standard.
@@ -36,6 +69,10 @@ pub(super) struct Block {
     name: &'static str,
     keys: &'static [(&'static str, Form)],
     required: &'static [&'static str],
+    /// Whether keys that are not in the table may stand there.
+    open: bool,
+    /// What no table says.
+    also: Option<fn(&Node, &mut Findings)>,
     /// The `lockstep.*` keys that may stand in its custom properties.
     lockstep: &'static [&'static str],
 }
@@ -46,7 +83,18 @@ enum Form {
     Text,
     Flag,
     Whole,
+    Number,
     Texts,
+    /// A list of anything.
+    Items,
+    /// A text or a mapping.
+    TextOrMap,
+    /// A text, a number, a flag or nothing.
+    Scalar,
+    /// A reference to a property, or several.
+    References,
+    /// One of these texts.
+    Word(&'static [&'static str]),
     One(&'static Block),
     Many(&'static Block),
     /// Custom properties: a list of `{property, value}`.
@@ -55,9 +103,13 @@ enum Form {
     OneOrMany(&'static Block, &'static Block),
 }
 
-use Form::{Any, Custom, Flag, Many, One, OneOrMany, Text, Texts, Whole};
+use Form::{
+    Any, Custom, Flag, Items, Many, Number, One, OneOrMany, References, Scalar, Text, TextOrMap,
+    Texts, Whole, Word,
+};
 use standard::{CUSTOM, OPTIONS};
 
+pub use editor::editor_schema;
 pub(super) use standard::ROOT;
 
 /// Whether the standard knows an option of logical types; the walk reports those it does not.
@@ -66,13 +118,16 @@ pub(super) fn is_option(key: &str) -> bool {
 }
 
 /// Holds a mapping against its table and goes on below it.
-pub(super) fn walk(node: &Node, block: &'static Block, findings: &mut Findings<'_>) {
+pub(super) fn walk(node: &Node, block: &'static Block, findings: &mut Findings) {
     let Content::Map(entries) = &node.content else {
         wrong_kind(node, block.name, "a mapping", findings);
         return;
     };
     for entry in entries {
         let Some((_, form)) = block.keys.iter().find(|(key, _)| *key == entry.key) else {
+            if block.open {
+                continue;
+            }
             findings.error(
                 "LS-C005",
                 entry.key_at,
@@ -100,6 +155,9 @@ pub(super) fn walk(node: &Node, block: &'static Block, findings: &mut Findings<'
             );
         }
     }
+    if let Some(also) = block.also {
+        also(node, findings);
+    }
 }
 
 fn below(
@@ -107,7 +165,7 @@ fn below(
     node: &Node,
     form: &'static Form,
     block: &'static Block,
-    findings: &mut Findings<'_>,
+    findings: &mut Findings,
 ) {
     match form {
         Any => {}
@@ -137,6 +195,26 @@ fn below(
                 wrong_kind(node, &format!("`{key}`"), "a whole number", findings);
             }
         }
+        Number => {
+            if !matches!(node.content, Content::Number(_)) {
+                wrong_kind(node, &format!("`{key}`"), "a number", findings);
+            }
+        }
+        Scalar => {
+            if matches!(node.content, Content::List(_) | Content::Map(_)) {
+                wrong_kind(node, &format!("`{key}`"), "a single value", findings);
+            }
+        }
+        TextOrMap => {
+            if !matches!(node.content, Content::Text(_) | Content::Map(_)) {
+                wrong_kind(node, &format!("`{key}`"), "a text or a mapping", findings);
+            }
+        }
+        Items => {
+            list(key, node, findings);
+        }
+        References => further::references(key, node, findings),
+        Word(words) => word(key, node, words, findings),
         Texts => {
             for item in list(key, node, findings) {
                 if item.text().is_none() {
@@ -162,7 +240,24 @@ fn below(
     }
 }
 
-fn list<'n>(key: &str, node: &'n Node, findings: &mut Findings<'_>) -> &'n [Node] {
+fn word(key: &str, node: &Node, words: &'static [&'static str], findings: &mut Findings) {
+    let written = node.text();
+    if written.is_some_and(|written| words.contains(&written)) {
+        return;
+    }
+    let (code, help) = match written {
+        Some(written) => ("LS-C014", suggestion(written, words.iter().copied())),
+        None => ("LS-C004", format!("known: {}", words.join(", "))),
+    };
+    findings.error(
+        code,
+        node.at,
+        format!("`{key}` cannot be {}", node.describe()),
+        help,
+    );
+}
+
+fn list<'n>(key: &str, node: &'n Node, findings: &mut Findings) -> &'n [Node] {
     if !matches!(node.content, Content::List(_)) {
         wrong_kind(node, &format!("`{key}`"), "a list", findings);
     }
@@ -170,7 +265,7 @@ fn list<'n>(key: &str, node: &'n Node, findings: &mut Findings<'_>) -> &'n [Node
 }
 
 /// Custom properties: other vendors' stand as they are, ours come from a closed set and stand once.
-fn custom(key: &str, node: &Node, block: &'static Block, findings: &mut Findings<'_>) {
+fn custom(key: &str, node: &Node, block: &'static Block, findings: &mut Findings) {
     let mut seen: Vec<&str> = Vec::new();
     for item in list(key, node, findings) {
         walk(item, &CUSTOM, findings);
@@ -192,27 +287,30 @@ fn custom(key: &str, node: &Node, block: &'static Block, findings: &mut Findings
         if block.lockstep.contains(&name) {
             continue;
         }
-        let known = || ENTITY_KEYS.iter().chain(FIELD_KEYS).copied();
-        if known().any(|known| known == name) {
-            let place = if FIELD_KEYS.contains(&name) && ENTITY_KEYS.contains(&name) {
-                "the contract, its schema object or a property of the first level"
-            } else if FIELD_KEYS.contains(&name) {
-                "a property of the first level"
-            } else {
-                "the contract or its schema object"
-            };
-            findings.error(
-                "LS-C013",
-                property.at,
-                format!("`{name}` has no meaning under {}", block.name),
-                format!("move it to the `customProperties` of {place}"),
-            );
-        } else {
+        let places: Vec<&str> = WHERE
+            .iter()
+            .filter(|(keys, _)| keys.contains(&name))
+            .map(|(_, place)| *place)
+            .collect();
+        if places.is_empty() {
+            let mut known: Vec<&str> = WHERE.iter().flat_map(|(keys, _)| *keys).copied().collect();
+            known.sort_unstable();
+            known.dedup();
             findings.error(
                 "LS-C012",
                 property.at,
                 format!("no such Lockstep property `{}`", shorten(name)),
-                suggestion(name, known()),
+                suggestion(name, known),
+            );
+        } else {
+            findings.error(
+                "LS-C013",
+                property.at,
+                format!("`{name}` has no meaning under {}", block.name),
+                format!(
+                    "move it to the `customProperties` of {}",
+                    places.join(", or of ")
+                ),
             );
         }
     }
@@ -224,7 +322,7 @@ fn is_ours(name: &str) -> bool {
         .is_some_and(|prefix| prefix.eq_ignore_ascii_case("lockstep."))
 }
 
-fn wrong_kind(node: &Node, what: &str, expected: &str, findings: &mut Findings<'_>) {
+fn wrong_kind(node: &Node, what: &str, expected: &str, findings: &mut Findings) {
     findings.error(
         "LS-C004",
         node.at,

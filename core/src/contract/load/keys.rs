@@ -11,14 +11,14 @@ const LANES_MAX: i64 = 256;
 const LANES_DEFAULT: u32 = 8;
 
 /// Finds the positions of the key's fields, in key order.
-pub(super) fn key(drafts: &[Draft], object_at: Span, findings: &mut Findings<'_>) -> Vec<usize> {
+pub(super) fn key(drafts: &[Draft], object_at: Span, findings: &mut Findings) -> Vec<usize> {
     let mut key: Vec<(usize, Option<i64>)> = drafts
         .iter()
         .enumerate()
         .filter_map(|(i, draft)| draft.key.map(|position| (i, position)))
         .collect();
     if key.is_empty() {
-        findings.error(
+        findings.needed(
             "LS-C025",
             object_at,
             "no property is marked as the key",
@@ -32,7 +32,7 @@ pub(super) fn key(drafts: &[Draft], object_at: Span, findings: &mut Findings<'_>
         key.sort_by_key(|(_, position)| *position);
         for (expected, (i, position)) in (1..).zip(&key) {
             if *position != Some(expected) {
-                findings.error(
+                findings.needed(
                     "LS-C028",
                     drafts[*i].key_at,
                     format!(
@@ -49,11 +49,11 @@ pub(super) fn key(drafts: &[Draft], object_at: Span, findings: &mut Findings<'_>
     key.into_iter().map(|(i, _)| i).collect()
 }
 
-fn fitting(draft: &Draft, findings: &mut Findings<'_>) {
+fn fitting(draft: &Draft, findings: &mut Findings) {
     let field = &draft.field;
     if field.nullable || !field.required {
         let state = if field.required { "null" } else { "absent" };
-        findings.error(
+        findings.needed(
             "LS-C026",
             draft.name_at,
             format!("the key property `{}` may be {state}", field.name),
@@ -61,7 +61,7 @@ fn fitting(draft: &Draft, findings: &mut Findings<'_>) {
         );
     }
     if matches!(field.kind, Type::Float | Type::Json) {
-        findings.error(
+        findings.needed(
             "LS-C027",
             draft.name_at,
             format!(
@@ -92,7 +92,7 @@ pub(super) fn lane_key(
     written: Option<&Node>,
     drafts: &[Draft],
     key: &[usize],
-    findings: &mut Findings<'_>,
+    findings: &mut Findings,
 ) -> Vec<usize> {
     let Some(written) = written else {
         return key.to_vec();
@@ -136,7 +136,7 @@ pub(super) fn lane_key(
 }
 
 /// Reads the number of lanes.
-pub(super) fn lanes(written: Option<&Node>, findings: &mut Findings<'_>) -> u32 {
+pub(super) fn lanes(written: Option<&Node>, findings: &mut Findings) -> u32 {
     let Some(written) = written else {
         return LANES_DEFAULT;
     };

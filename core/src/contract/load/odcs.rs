@@ -1,84 +1,105 @@
-//! The root of an ODCS v3 document and its one schema object as a [`Contract`].
+//! The root of an ODCS v3 document and one of its schema objects as a [`Contract`].
 
 use std::collections::HashSet;
 
-use super::field::{self, Draft, custom};
+use super::field::{self, Draft, Level, custom};
 use super::findings::Findings;
-use super::words::{COMPATIBILITIES, DELETES, TRUTHS, system, word};
+use super::reading::Reading;
+use super::words::{DELETES, TRUTHS, system, word};
 use super::yaml::{Content, Node, Span, shorten};
-use super::{grammar, keys, quality};
-use crate::contract::{Contract, Deletes, Truth};
+use super::{Mode, grammar, keys, migrations, quality, terms};
+use crate::contract::{Contract, Deletes, Field, Truth};
 use crate::diagnostic::suggestion;
-use crate::shape::{Column, Shape};
 
-const API_VERSIONS: [&str; 5] = ["v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0", "v3.2.0"];
-const KIND: &str = "DataContract";
+/// The versions of the standard that are read.
+pub(super) const API_VERSIONS: [&str; 5] = ["v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0", "v3.2.0"];
+/// What the standard calls a contract.
+pub(super) const KIND: &str = "DataContract";
 /// Most fields of an entity.
 const FIELDS_MAX: usize = 1000;
 
-/// Reads the whole document; `None` where so much is missing that nothing can be built from it.
-pub(super) fn contract(root: &Node, findings: &mut Findings<'_>) -> Option<Contract> {
+/// Holds the whole document against the standard; says whether contracts can be read from it.
+pub(super) fn document(root: &Node, findings: &mut Findings) -> bool {
     grammar::walk(root, &grammar::ROOT, findings);
     if !matches!(root.content, Content::Map(_)) {
-        return None;
+        return false;
     }
     fundamentals(root, findings);
-    let version = version(root, findings);
-    let object = object(root, findings)?;
-    let entity = object
-        .get("name")
-        .and_then(|node| field::name(node, "entity", findings));
-    let drafts = fields(object, findings);
+    true
+}
+
+/// Reads the contract of the document's only object.
+pub(super) fn only(root: &Node, reading: &mut Reading<'_>) -> Option<Contract> {
+    let object = object(root, &mut reading.findings)?;
+    contract(root, object, reading)
+}
+
+/// Reads the contract of one of the document's objects; `None` where so much is missing that nothing can be built from it.
+pub(super) fn contract(root: &Node, object: &Node, reading: &mut Reading<'_>) -> Option<Contract> {
+    let version = version(root, &mut reading.findings);
+    let name_node = object.get("name");
+    let entity = name_node.and_then(|node| field::name(node, "entity", &mut reading.findings));
+    let at = name_node.map_or(object.at, |name| name.at);
+    reading.mark("", at);
+    reading.mark("/entity", at);
+    reading.mark_node("/id", root.get("id"));
+    reading.mark_node("/version", root.get("version"));
+    reading.mark_node(
+        "/description",
+        object.get("description").or(root.get("description")),
+    );
+    let drafts = fields(object, reading);
 
     let setting = Settings { root, object };
-    let owner = setting
-        .get("lockstep.owner", findings)
-        .and_then(|node| system(node, "`lockstep.owner`", findings));
-    let truth = setting
-        .get("lockstep.truth", findings)
-        .map_or(Some(Truth::Owner), |node| {
-            word(node, "`lockstep.truth`", TRUTHS, "LS-C014", findings)
-        });
-    let deletes = setting
-        .get("lockstep.deletes", findings)
-        .map_or(Some(Deletes::Propagate), |node| {
-            word(node, "`lockstep.deletes`", DELETES, "LS-C014", findings)
-        });
-    governance(&setting, findings);
-    ownership(object, owner.as_deref(), truth, &drafts, findings);
+    let owner = setting.get("lockstep.owner", reading);
+    let truth = setting.get("lockstep.truth", reading);
+    let deletes = setting.get("lockstep.deletes", reading);
+    let findings = &mut reading.findings;
+    let owner = owner.and_then(|node| system(node, "`lockstep.owner`", findings));
+    let truth = truth.map_or(Some(Truth::Owner), |node| {
+        word(node, "`lockstep.truth`", TRUTHS, "LS-C014", findings)
+    });
+    let deletes = deletes.map_or(Some(Deletes::Propagate), |node| {
+        word(node, "`lockstep.deletes`", DELETES, "LS-C014", findings)
+    });
+    ownership(at, owner.as_deref(), truth, &drafts, findings);
 
-    let at = object.get("name").map_or(object.at, |name| name.at);
     let key = keys::key(&drafts, at, findings);
-    let lane_key_node = setting.get("lockstep.laneKey", findings);
-    let lane_key = keys::lane_key(lane_key_node, &drafts, &key, findings);
-    let lanes = keys::lanes(setting.get("lockstep.lanes", findings), findings);
-    let shape = Shape {
-        name: entity.clone().unwrap_or_default(),
-        columns: drafts
-            .iter()
-            .map(|draft| &draft.field)
-            .map(|field| Column::new(field.name.clone(), field.kind, field.nullable))
-            .collect(),
-        key: key.clone(),
-    };
-    let rules = quality::rules(object, &shape, findings);
-    Some(Contract {
+    for i in &key {
+        reading.mark("/key", drafts[*i].key_at);
+    }
+    let lane_key = setting.get("lockstep.laneKey", reading);
+    let lane_key = keys::lane_key(lane_key, &drafts, &key, &mut reading.findings);
+    let lanes = setting.get("lockstep.lanes", reading);
+    let lanes = keys::lanes(lanes, &mut reading.findings);
+    subjects(&drafts, &mut reading.findings);
+    let fields: Vec<Field> = drafts.into_iter().map(|draft| draft.field).collect();
+    let terms = terms::terms(&setting, &fields, reading);
+    let extra = terms::extra(&setting, reading);
+    let migrations = setting.get("lockstep.migrations", reading);
+    let migrations = migrations::migrations(migrations, &fields, version.as_ref(), reading);
+    let mut contract = Contract {
         id: root.get("id").and_then(Node::text)?.to_owned(),
         entity: entity?,
         version: version?,
         description: description(root, object),
-        fields: drafts.into_iter().map(|draft| draft.field).collect(),
+        fields,
         key,
         lane_key,
         lanes,
         owner,
         truth: truth?,
         deletes: deletes?,
-        rules,
-    })
+        extra,
+        rules: Vec::new(),
+        migrations,
+        terms,
+    };
+    contract.rules = quality::rules(object, &contract, reading);
+    Some(contract)
 }
 
-fn fundamentals(root: &Node, findings: &mut Findings<'_>) {
+fn fundamentals(root: &Node, findings: &mut Findings) {
     let written = |key: &str| root.get(key).filter(|node| node.text().is_some());
     if let Some(node) = written("apiVersion")
         && !API_VERSIONS.iter().any(|known| Some(*known) == node.text())
@@ -103,32 +124,49 @@ fn fundamentals(root: &Node, findings: &mut Findings<'_>) {
             format!("write `kind: {KIND}`"),
         );
     }
+    // Lockstep runs without a status; the standard asks for one up to 3.1.
+    let older = written("apiVersion").is_some_and(|node| node.text() != Some("v3.2.0"));
+    if findings.mode() == Mode::Lint && older && root.get("status").is_none() {
+        findings.error(
+            "LS-C006",
+            root.at,
+            "a contract has no `status`, which the standard asks for before v3.2.0",
+            "add `status: active`, or what else it is",
+        );
+    }
 }
 
-fn version(root: &Node, findings: &mut Findings<'_>) -> Option<semver::Version> {
+/// The contract's version; where nothing is to be run, `1.0` and `v1` are read as what they mean.
+fn version(root: &Node, findings: &mut Findings) -> Option<semver::Version> {
     let node = root.get("version").filter(|node| node.text().is_some())?;
-    match semver::Version::parse(node.text()?) {
+    let text = node.text()?;
+    match semver::Version::parse(text) {
         Ok(version) => Some(version),
         Err(error) => {
-            findings.error(
+            findings.needed(
                 "LS-C008",
                 node.at,
                 format!("{} is not a semantic version: {error}", node.describe()),
                 "write three numbers, such as `1.0.0`",
             );
-            None
+            let mut numbers = text
+                .trim_start_matches('v')
+                .split('.')
+                .map(|number| number.parse().unwrap_or(0));
+            let mut next = || numbers.next().unwrap_or(0);
+            (findings.mode() == Mode::Lint).then(|| semver::Version::new(next(), next(), next()))
         }
     }
 }
 
 /// The one schema object.
-fn object<'n>(root: &'n Node, findings: &mut Findings<'_>) -> Option<&'n Node> {
+fn object<'n>(root: &'n Node, findings: &mut Findings) -> Option<&'n Node> {
     let schema = root.get("schema");
     let at = schema.map_or(root.at, |node| node.at);
     match schema.map_or(&[][..], Node::items) {
         [object] => Some(object),
         [] => {
-            findings.error(
+            findings.needed(
                 "LS-C009",
                 at,
                 "the contract describes no entity",
@@ -138,7 +176,7 @@ fn object<'n>(root: &'n Node, findings: &mut Findings<'_>) -> Option<&'n Node> {
         }
         [_, second, ..] => {
             let name = second.get("name").unwrap_or(second);
-            findings.error(
+            findings.needed(
                 "LS-C009",
                 name.at,
                 format!(
@@ -153,12 +191,19 @@ fn object<'n>(root: &'n Node, findings: &mut Findings<'_>) -> Option<&'n Node> {
     }
 }
 
-fn fields(object: &Node, findings: &mut Findings<'_>) -> Vec<Draft> {
+/// Every object of a document that nothing is to be run from.
+pub(super) fn objects<'n>(root: &'n Node, findings: &mut Findings) -> &'n [Node] {
+    // The count is said once; all of them are read.
+    object(root, findings);
+    root.get("schema").map_or(&[][..], Node::items)
+}
+
+fn fields(object: &Node, reading: &mut Reading<'_>) -> Vec<Draft> {
     let properties = object.get("properties");
     let items = properties.map_or(&[][..], Node::items);
     let at = properties.map_or(object.at, |node| node.at);
     if items.is_empty() {
-        findings.error(
+        reading.findings.needed(
             "LS-C009",
             at,
             "the entity has no properties",
@@ -166,7 +211,7 @@ fn fields(object: &Node, findings: &mut Findings<'_>) -> Vec<Draft> {
         );
     }
     if items.len() > FIELDS_MAX {
-        findings.error(
+        reading.findings.error(
             "LS-C009",
             at,
             format!(
@@ -184,75 +229,49 @@ fn fields(object: &Node, findings: &mut Findings<'_>) -> Vec<Draft> {
             && let Some(text) = name.text()
             && !names.insert(text)
         {
-            findings.error(
+            reading.findings.error(
                 "LS-C011",
                 name.at,
                 format!("there are two properties `{}`", shorten(text)),
                 "rename one of them",
             );
         }
-        drafts.extend(field::field(item, findings));
+        drafts.extend(field::field(item, Level::Entity, "", false, reading));
     }
     drafts
 }
 
 /// What a contract says about its entity may stand at the root or at the object, not at both.
-struct Settings<'n> {
-    root: &'n Node,
-    object: &'n Node,
+pub(super) struct Settings<'n> {
+    pub(super) root: &'n Node,
+    pub(super) object: &'n Node,
 }
 
 impl<'n> Settings<'n> {
-    fn get(&self, name: &str, findings: &mut Findings<'_>) -> Option<&'n Node> {
+    /// The value of a Lockstep property, noting its place under the part it is about.
+    pub(super) fn get(&self, name: &str, reading: &mut Reading<'_>) -> Option<&'n Node> {
         let (root, object) = (custom(self.root, name), custom(self.object, name));
         if let (Some(_), Some(object)) = (root, object) {
-            findings.error(
+            reading.findings.error(
                 "LS-C013",
                 object.at,
                 format!("`{name}` stands on the contract and on its schema object"),
                 "keep one of them",
             );
         }
-        object.or(root)
-    }
-}
-
-/// Checks what only people and the compatibility check read.
-fn governance(setting: &Settings<'_>, findings: &mut Findings<'_>) {
-    if let Some(node) = setting.get("lockstep.compatibility", findings) {
-        word(
-            node,
-            "`lockstep.compatibility`",
-            COMPATIBILITIES,
-            "LS-C014",
-            findings,
-        );
-    }
-    let Some(consumers) = setting.get("lockstep.consumers", findings) else {
-        return;
-    };
-    if !matches!(consumers.content, Content::List(_)) {
-        findings.error(
-            "LS-C004",
-            consumers.at,
-            format!(
-                "`lockstep.consumers` must be a list of systems, not {}",
-                consumers.describe()
-            ),
-            "write `value: [billing, warehouse]`",
-        );
-    }
-    for item in consumers.items() {
-        system(item, "a consumer", findings);
+        let found = object.or(root);
+        let part = name.trim_start_matches("lockstep.");
+        reading.mark_node(format!("/{part}"), found);
+        found
     }
 }
 
 fn ownership(
-    object: &Node,
+    at: Span,
     owner: Option<&str>,
     truth: Option<Truth>,
     drafts: &[Draft],
-    findings: &mut Findings<'_>,
+    findings: &mut Findings,
 ) {
     let unowned = |draft: &Draft| {
         draft.field.owner.is_none() && draft.field.truth.or(truth) == Some(Truth::Owner)
@@ -260,7 +279,6 @@ fn ownership(
     if owner.is_some() || !drafts.iter().any(unowned) {
         return;
     }
-    let at: Span = object.get("name").map_or(object.at, |name| name.at);
     findings.warning(
         "LS-C015",
         at,
@@ -269,8 +287,33 @@ fn ownership(
     );
 }
 
+/// Whose data a field is must be said by a field of the same contract.
+fn subjects(drafts: &[Draft], findings: &mut Findings) {
+    for draft in drafts {
+        let subject = draft
+            .field
+            .personal
+            .as_ref()
+            .and_then(|p| p.subject.as_ref());
+        let (Some(subject), Some(at)) = (subject, draft.subject_at) else {
+            continue;
+        };
+        let mut names = drafts.iter().map(|draft| draft.field.name.as_str());
+        if !names.any(|name| name == subject) {
+            let names = drafts.iter().map(|draft| draft.field.name.as_str());
+            findings.error(
+                "LS-C032",
+                at,
+                format!(
+                    "there is no property `{}` that could say whose data it is",
+                    shorten(subject)
+                ),
+                suggestion(subject, names),
+            );
+        }
+    }
+}
+
 fn description(root: &Node, object: &Node) -> Option<String> {
-    let own = object.get("description").and_then(Node::text);
-    let purpose = || root.get("description")?.get("purpose")?.text();
-    own.or_else(purpose).map(|text| text.trim().to_owned())
+    field::text(object, "description").or_else(|| field::text(root.get("description")?, "purpose"))
 }

@@ -7,11 +7,11 @@ use jiff::civil::{Date, Time};
 use super::yaml::{Content, Node};
 use crate::value::{Decimal, Type, Value};
 
-/// Reads a node as a value of `kind`, or says what was expected instead.
+/// Reads a node as a value of `kind`, or says what was expected instead, without the node's own text: that may be a protected value.
 ///
 /// Texts are never read from unquoted numbers or flags: `[010, true]` is not what a list of codes means.
 pub(super) fn value(kind: Type, node: &Node) -> Result<Value, String> {
-    let fail = |expected: &str| Err(format!("{} is not {expected}", node.describe()));
+    let fail = |expected: &str| Err(expected.to_owned());
     let text = node.text();
     match kind {
         Type::Bool => match node.flag() {

@@ -17,24 +17,28 @@ pub const CONTRACT_BYTES_MAX: usize = 1 << 20;
 const NODES_MAX: usize = 100_000;
 /// Most levels of nesting.
 const DEPTH_MAX: usize = 32;
+/// A lock file holds the contract and two schemas, each of which nests about as deep again.
+pub(super) const LOCK_TIMES: usize = 4;
 
-/// A byte range of the text.
+/// A byte range of one of the texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) offset: usize,
-    pub(super) length: usize,
+pub(in crate::contract) struct Span {
+    /// Which text: 0 is the contract's own, others are shared types.
+    pub(in crate::contract) source: usize,
+    pub(in crate::contract) offset: usize,
+    pub(in crate::contract) length: usize,
 }
 
 /// A value of the text with its place.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) at: Span,
-    pub(super) content: Content,
+#[derive(Clone, Debug)]
+pub(in crate::contract) struct Node {
+    pub(in crate::contract) at: Span,
+    pub(in crate::contract) content: Content,
 }
 
 /// What stands at a node.
-#[derive(Debug)]
-pub(super) enum Content {
+#[derive(Clone, Debug)]
+pub(in crate::contract) enum Content {
     Null,
     Bool(bool),
     /// A number as it was written.
@@ -45,16 +49,16 @@ pub(super) enum Content {
 }
 
 /// One entry of a mapping.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_at: Span,
-    pub(super) value: Node,
+#[derive(Clone, Debug)]
+pub(in crate::contract) struct Entry {
+    pub(in crate::contract) key: String,
+    pub(in crate::contract) key_at: Span,
+    pub(in crate::contract) value: Node,
 }
 
 impl Node {
     /// The value of a key, if this is a mapping that has it.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+    pub(in crate::contract) fn get(&self, key: &str) -> Option<&Node> {
         match &self.content {
             Content::Map(entries) => entries
                 .iter()
@@ -65,7 +69,7 @@ impl Node {
     }
 
     /// The text, if this is one.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(in crate::contract) fn text(&self) -> Option<&str> {
         match &self.content {
             Content::Text(text) => Some(text),
             _ => None,
@@ -73,7 +77,7 @@ impl Node {
     }
 
     /// The flag, if this is one.
-    pub(super) fn flag(&self) -> Option<bool> {
+    pub(in crate::contract) fn flag(&self) -> Option<bool> {
         match self.content {
             Content::Bool(flag) => Some(flag),
             _ => None,
@@ -81,7 +85,7 @@ impl Node {
     }
 
     /// The whole number, if this is one that fits.
-    pub(super) fn integer(&self) -> Option<i64> {
+    pub(in crate::contract) fn integer(&self) -> Option<i64> {
         match &self.content {
             Content::Number(text) => text.parse().ok(),
             _ => None,
@@ -89,7 +93,7 @@ impl Node {
     }
 
     /// The items of a list; none of anything else.
-    pub(super) fn items(&self) -> &[Node] {
+    pub(in crate::contract) fn items(&self) -> &[Node] {
         match &self.content {
             Content::List(items) => items,
             _ => &[],
@@ -97,7 +101,7 @@ impl Node {
     }
 
     /// The entries of a mapping; none of anything else.
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(in crate::contract) fn entries(&self) -> &[Entry] {
         match &self.content {
             Content::Map(entries) => entries,
             _ => &[],
@@ -105,7 +109,7 @@ impl Node {
     }
 
     /// What stands here, in words for messages.
-    pub(super) fn describe(&self) -> String {
+    pub(in crate::contract) fn describe(&self) -> String {
         match &self.content {
             Content::Null => "nothing".to_owned(),
             Content::Bool(flag) => format!("`{flag}`"),
@@ -117,7 +121,7 @@ impl Node {
     }
 
     /// The node as JSON; numbers keep their digits where JSON can hold them.
-    pub(super) fn to_json(&self) -> serde_json::Value {
+    pub(in crate::contract) fn to_json(&self) -> serde_json::Value {
         match &self.content {
             Content::Null => serde_json::Value::Null,
             Content::Bool(flag) => (*flag).into(),
@@ -138,7 +142,7 @@ impl Node {
 }
 
 /// At most 60 characters of a text, for messages.
-pub(super) fn shorten(text: &str) -> String {
+pub(in crate::contract) fn shorten(text: &str) -> String {
     const SHOWN: usize = 60;
     let mut short: String = text.chars().take(SHOWN).collect();
     if short.len() < text.len() {
@@ -147,15 +151,26 @@ pub(super) fn shorten(text: &str) -> String {
     short
 }
 
-/// Reads the text's one document; what is wrong with its YAML goes to `findings`.
-pub(super) fn parse(text: &str, findings: &mut Findings<'_>) -> Option<Node> {
-    if text.len() > CONTRACT_BYTES_MAX {
+/// Reads the one document of text number `source`; what is wrong with its YAML goes to `findings`.
+pub(super) fn parse(text: &str, source: usize, findings: &mut Findings) -> Option<Node> {
+    bounded(text, source, 1, findings)
+}
+
+/// Reads the text of a lock file, which may be larger than a contract by its schemas.
+pub(super) fn parse_lock(text: &str, findings: &mut Findings) -> Option<Node> {
+    bounded(text, 0, LOCK_TIMES, findings)
+}
+
+fn bounded(text: &str, source: usize, times: usize, findings: &mut Findings) -> Option<Node> {
+    let here = |at: Span| Span { source, ..at };
+    if text.len() > CONTRACT_BYTES_MAX * times {
         findings.error(
             "LS-C001",
-            Span::default(),
+            here(Span::default()),
             format!(
-                "the contract has {} bytes; at most {CONTRACT_BYTES_MAX} are read",
-                text.len()
+                "the contract has {} bytes; at most {} are read",
+                text.len(),
+                CONTRACT_BYTES_MAX * times
             ),
             "describe one entity per file, and keep long texts and examples elsewhere",
         );
@@ -163,8 +178,8 @@ pub(super) fn parse(text: &str, findings: &mut Findings<'_>) -> Option<Node> {
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_nodes: NODES_MAX,
-            max_depth: DEPTH_MAX,
+            max_nodes: NODES_MAX * times,
+            max_depth: DEPTH_MAX * times,
             max_documents: 1,
             max_aliases: 1_000,
             max_anchors: 1_000,
@@ -174,7 +189,7 @@ pub(super) fn parse(text: &str, findings: &mut Findings<'_>) -> Option<Node> {
         strict_booleans: true,
     };
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
-        Ok(raw) => Some(placed(raw, text, findings)),
+        Ok(raw) => Some(placed(raw, text, source, findings)),
         Err(error) => {
             let error = error.without_snippet();
             let at = error
@@ -187,7 +202,7 @@ pub(super) fn parse(text: &str, findings: &mut Findings<'_>) -> Option<Node> {
             let message = message.trim_end_matches([' ', ':', ',']);
             findings.error(
                 "LS-C002",
-                at,
+                here(at),
                 format!("not readable as YAML: {message}"),
                 "mend the YAML at this place: look at the indentation, quotes and aliases",
             );
@@ -287,8 +302,9 @@ impl<'de> Visitor<'de> for RawVisitor {
 }
 
 /// Turns the deserializer's tree into ours: places as bytes, numbers as written, each key once.
-fn placed(raw: Spanned<Raw>, text: &str, findings: &mut Findings<'_>) -> Node {
-    let at = span(raw.referenced);
+fn placed(raw: Spanned<Raw>, text: &str, source: usize, findings: &mut Findings) -> Node {
+    let here = |at: Location| Span { source, ..span(at) };
+    let at = here(raw.referenced);
     let content = match raw.value {
         Raw::Null => Content::Null,
         Raw::Bool(flag) => Content::Bool(flag),
@@ -302,14 +318,14 @@ fn placed(raw: Spanned<Raw>, text: &str, findings: &mut Findings<'_>) -> Node {
         Raw::List(items) => Content::List(
             items
                 .into_iter()
-                .map(|item| placed(item, text, findings))
+                .map(|item| placed(item, text, source, findings))
                 .collect(),
         ),
         Raw::Map(entries) => {
             let mut seen = HashSet::new();
             let mut kept = Vec::new();
             for (key, value) in entries {
-                let key_at = span(key.referenced);
+                let key_at = here(key.referenced);
                 if !seen.insert(key.value.clone()) {
                     findings.error(
                         "LS-C003",
@@ -322,7 +338,7 @@ fn placed(raw: Spanned<Raw>, text: &str, findings: &mut Findings<'_>) -> Node {
                 kept.push(Entry {
                     key: key.value,
                     key_at,
-                    value: placed(value, text, findings),
+                    value: placed(value, text, source, findings),
                 });
             }
             Content::Map(kept)
@@ -343,16 +359,25 @@ fn mark(location: Location, text: &str) -> Span {
             let column = usize::try_from(location.column()).unwrap_or(1).max(1);
             let inside = content.char_indices().nth(column - 1);
             offset += inside.map_or(content.trim_end().len(), |(i, _)| i);
-            return Span { offset, length: 1 };
+            return Span {
+                source: 0,
+                offset,
+                length: 1,
+            };
         }
         offset += content.len();
     }
-    Span { offset, length: 1 }
+    Span {
+        source: 0,
+        offset,
+        length: 1,
+    }
 }
 
 fn span(location: Location) -> Span {
     let span = location.span();
     Span {
+        source: 0,
         offset: span.byte_offset().unwrap_or_default() as usize,
         length: span.byte_len().unwrap_or_default() as usize,
     }

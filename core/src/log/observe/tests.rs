@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::contract::load;
+use crate::contract::{NoLibrary, load};
 
 const CONTRACT: &str = r#"
 apiVersion: v3.1.0
@@ -24,7 +24,9 @@ schema:
 "#;
 
 fn channel() -> Channel {
-    let (contract, _) = load("thing.odcs.yaml", CONTRACT).unwrap();
+    let contract = load("thing.odcs.yaml", CONTRACT, &NoLibrary)
+        .unwrap()
+        .contract;
     Channel::new("shop", Arc::new(contract))
 }
 

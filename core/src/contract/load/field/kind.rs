@@ -1,6 +1,7 @@
 //! Which type a property has.
 
 use super::PRECISION_MAX;
+use crate::contract::load::Mode;
 use crate::contract::load::findings::Findings;
 use crate::contract::load::yaml::{Node, shorten};
 use crate::diagnostic::suggestion;
@@ -30,29 +31,32 @@ enum Physical {
 }
 
 /// Reads logical and physical type together.
-pub(super) fn kind(node: &Node, findings: &mut Findings<'_>) -> Option<Type> {
+///
+/// Where nothing is to be run, a number without exactness is read as a double and a property without type as any JSON.
+pub(super) fn kind(node: &Node, findings: &mut Findings) -> Option<Type> {
+    let lenient = findings.mode() == Mode::Lint;
     let physical = physical(node, findings)?;
     let Some(logical) = node.get("logicalType").filter(|node| node.text().is_some()) else {
-        findings.error(
+        findings.needed(
             "LS-C016",
             node.get("name").map_or(node.at, |name| name.at),
             "the property has no logical type",
             format!("add `logicalType`, one of {}", LOGICAL.join(", ")),
         );
-        return None;
+        return lenient.then_some(Type::Json);
     };
     let word = logical.text().unwrap_or_default();
     let kind = match (word, physical) {
         ("number", Physical::Decimal(kind)) => kind,
         ("number", Physical::Double) => Type::Float,
         ("number", Physical::Other) => {
-            findings.error(
+            findings.needed(
                 "LS-C017",
                 logical.at,
                 "the number does not say how exact it is",
                 "add `physicalType: decimal(12,2)` for exact numbers, or `physicalType: double` for measurements",
             );
-            return None;
+            return lenient.then_some(Type::Float);
         }
         ("string", Physical::Uuid) => Type::Uuid,
         ("string", Physical::Bytes) => Type::Bytes,
@@ -65,13 +69,13 @@ pub(super) fn kind(node: &Node, findings: &mut Findings<'_>) -> Option<Type> {
         ("object" | "array" | "map" | "vector", Physical::Other) => Type::Json,
         (known, _) if LOGICAL.contains(&known) => {
             let at = node.get("physicalType").map_or(logical.at, |node| node.at);
-            findings.error(
+            findings.needed(
                 "LS-C018",
                 at,
                 format!("the physical type does not fit the logical type `{known}`"),
                 "decimal(p,s) and double go with number, uuid and bytes with string; leave the physical type out otherwise",
             );
-            return None;
+            return lenient.then(|| plain(known));
         }
         (unknown, _) => {
             findings.error(
@@ -86,7 +90,7 @@ pub(super) fn kind(node: &Node, findings: &mut Findings<'_>) -> Option<Type> {
     Some(kind)
 }
 
-fn physical(node: &Node, findings: &mut Findings<'_>) -> Option<Physical> {
+fn physical(node: &Node, findings: &mut Findings) -> Option<Physical> {
     let Some((node, text)) = node
         .get("physicalType")
         .and_then(|node| Some((node, node.text()?)))
@@ -119,13 +123,27 @@ fn physical(node: &Node, findings: &mut Findings<'_>) -> Option<Physical> {
     match read {
         Some(kind) => Some(Physical::Decimal(kind)),
         None => {
-            findings.error(
+            findings.needed(
                 "LS-C018",
                 node.at,
                 format!("`{}` is not a decimal type", shorten(text)),
                 format!("write `decimal(precision,scale)` with a precision of 1 to {PRECISION_MAX} and a scale of at most that, such as `decimal(12,2)`"),
             );
-            None
+            (findings.mode() == Mode::Lint).then_some(Physical::Double)
         }
+    }
+}
+
+/// The type of a logical type alone.
+fn plain(logical: &str) -> Type {
+    match logical {
+        "string" => Type::Text,
+        "integer" => Type::Int,
+        "boolean" => Type::Bool,
+        "date" => Type::Date,
+        "timestamp" => Type::Timestamp,
+        "time" => Type::Time,
+        "number" => Type::Float,
+        _ => Type::Json,
     }
 }

@@ -5,13 +5,15 @@ use std::cmp::Ordering;
 use crate::contract::check::compare;
 use crate::contract::load::findings::Findings;
 use crate::contract::load::grammar::is_option;
+use crate::contract::load::reading::Reading;
 use crate::contract::load::values::value;
+use crate::contract::load::words::FORMATS;
 use crate::contract::load::yaml::{Content, Node};
 use crate::contract::{Limits, pattern};
 use crate::value::{Type, Value};
 
-/// Reads the options that fit the type and refuses the others.
-pub(super) fn limits(node: &Node, kind: Type, findings: &mut Findings<'_>) -> Limits {
+/// Reads the options that fit the type and refuses the others; those of documents say what stands inside and are read with it.
+pub(super) fn limits(node: &Node, kind: Type, pointer: &str, reading: &mut Reading<'_>) -> Limits {
     let mut limits = Limits::default();
     let Some(options) = node.get("logicalTypeOptions") else {
         return limits;
@@ -23,13 +25,17 @@ pub(super) fn limits(node: &Node, kind: Type, findings: &mut Findings<'_>) -> Li
         .filter(|entry| !matches!(entry.value.content, Content::Null))
         .partition(|entry| entry.key == "format");
     for entry in others.into_iter().chain(formats) {
-        option(&entry.key, &entry.value, kind, &mut limits, findings);
+        reading.mark(format!("{pointer}/limits/{}", entry.key), entry.value.at);
+        if kind != Type::Json {
+            let findings = &mut reading.findings;
+            option(&entry.key, &entry.value, kind, &mut limits, findings);
+        }
     }
-    crossing(options, &limits, findings);
+    crossing(options, &limits, &mut reading.findings);
     limits
 }
 
-fn option(key: &str, node: &Node, kind: Type, limits: &mut Limits, findings: &mut Findings<'_>) {
+fn option(key: &str, node: &Node, kind: Type, limits: &mut Limits, findings: &mut Findings) {
     let ordered = matches!(
         kind,
         Type::Int | Type::Decimal { .. } | Type::Float | Type::Date | Type::Time | Type::Timestamp
@@ -60,7 +66,7 @@ fn option(key: &str, node: &Node, kind: Type, limits: &mut Limits, findings: &mu
         }
         "multipleOf" if kind == Type::Int => match value(kind, node) {
             Ok(Value::Int(step)) if step > 0 => limits.multiple_of = Some(Value::Int(step)),
-            _ => findings.error(
+            _ => findings.needed(
                 "LS-C022",
                 node.at,
                 format!("{} is not a whole number above 0", node.describe()),
@@ -70,33 +76,13 @@ fn option(key: &str, node: &Node, kind: Type, limits: &mut Limits, findings: &mu
         "format" | "timezone" | "defaultTimezone" => {
             documentation(key, node, kind, limits, findings);
         }
-        "minItems"
-        | "maxItems"
-        | "uniqueItems"
-        | "minProperties"
-        | "maxProperties"
-        | "required"
-        | "dimensions"
-        | "distanceMetric"
-        | "elementType"
-        | "embeddingModel"
-        | "embeddingModelVersion"
-        | "normalized"
-            if kind == Type::Json =>
-        {
-            findings.warning(
-                "LS-C035",
-                node.at,
-                format!("`{key}` of a JSON value is not checked"),
-                "make the parts an entity of their own where they matter",
-            );
-        }
         _ if is_option(key) => unfit(key, node, kind, findings),
         _ => {}
     }
 }
 
-fn unfit(key: &str, node: &Node, kind: Type, findings: &mut Findings<'_>) {
+/// Refuses an option; what the standard has it for, only Lockstep cannot check.
+pub(super) fn unfit(key: &str, node: &Node, kind: Type, findings: &mut Findings) {
     let fitting = match kind {
         Type::Text => "minLength, maxLength, pattern",
         Type::Bytes => "minLength, maxLength",
@@ -104,7 +90,19 @@ fn unfit(key: &str, node: &Node, kind: Type, findings: &mut Findings<'_>) {
         Type::Bool | Type::Uuid | Type::Json => "none",
         _ => "minimum, maximum, exclusiveMinimum, exclusiveMaximum",
     };
-    findings.error(
+    let standard = match kind {
+        Type::Decimal { .. } | Type::Float => key == "multipleOf",
+        Type::Uuid | Type::Bytes => matches!(key, "minLength" | "maxLength" | "pattern"),
+        Type::Json => matches!(key, "minProperties" | "maxProperties"),
+        _ => false,
+    };
+    let report = if standard {
+        Findings::needed
+    } else {
+        Findings::error
+    };
+    report(
+        findings,
         "LS-C019",
         node.at,
         format!("`{key}` cannot be checked on the type {kind}"),
@@ -112,14 +110,8 @@ fn unfit(key: &str, node: &Node, kind: Type, findings: &mut Findings<'_>) {
     );
 }
 
-/// Integer formats are bounds; all other formats only tell readers something.
-fn documentation(
-    key: &str,
-    node: &Node,
-    kind: Type,
-    limits: &mut Limits,
-    findings: &mut Findings<'_>,
-) {
+/// Integer formats are bounds and some formats of texts are checked; all others only tell readers something.
+fn documentation(key: &str, node: &Node, kind: Type, limits: &mut Limits, findings: &mut Findings) {
     if kind == Type::Int && key == "format" {
         let bounds = match node.text() {
             Some("i8") => Some((i8::MIN.into(), i8::MAX.into())),
@@ -133,7 +125,7 @@ fn documentation(
         };
         match bounds {
             Some((least, greatest)) => narrow(limits, least, greatest),
-            None => findings.error(
+            None => findings.needed(
                 "LS-C019",
                 node.at,
                 format!("integers have at most 64 bits with a sign, not {}", node.describe()),
@@ -142,12 +134,21 @@ fn documentation(
         }
         return;
     }
+    if kind == Type::Text && key == "format" {
+        let written = node.text().unwrap_or_default();
+        if let Some((_, format)) = FORMATS.iter().find(|(word, _)| *word == written) {
+            limits.format = Some(*format);
+            return;
+        }
+    }
     findings.warning(
         "LS-C035",
         node.at,
-        format!("`{key}` is not checked"),
+        format!("the {key} {} is not checked", node.describe()),
         match kind {
-            Type::Text => "write it as a `pattern`",
+            Type::Text => {
+                "write it as a `pattern`; the formats email, hostname, ipv4, ipv6 and uri are checked"
+            }
             Type::Date | Type::Time | Type::Timestamp => {
                 "dates and times have one form in events: ISO 8601, timestamps in UTC"
             }
@@ -168,7 +169,7 @@ fn narrow(limits: &mut Limits, least: i64, greatest: i64) {
     }
 }
 
-fn length(key: &str, node: &Node, findings: &mut Findings<'_>) -> Option<u64> {
+pub(super) fn length(key: &str, node: &Node, findings: &mut Findings) -> Option<u64> {
     // What is no whole number at all was reported with the grammar.
     let length = node.integer()?;
     let read = u64::try_from(length).ok();
@@ -183,12 +184,21 @@ fn length(key: &str, node: &Node, findings: &mut Findings<'_>) -> Option<u64> {
     read
 }
 
-fn pattern_of(node: &Node, findings: &mut Findings<'_>) -> Option<String> {
+fn pattern_of(node: &Node, findings: &mut Findings) -> Option<String> {
     let text = node.text()?;
+    if !findings.spend(cost(text)) {
+        findings.error(
+            "LS-C020",
+            node.at,
+            "the patterns of the contract are too large together",
+            "use fewer or shorter patterns; a repetition counts as often as it may occur",
+        );
+        return None;
+    }
     match pattern::compile(text) {
         Ok(_) => Some(text.to_owned()),
         Err(why) => {
-            findings.error(
+            findings.needed(
                 "LS-C020",
                 node.at,
                 format!("the pattern {} cannot be used: {why}", node.describe()),
@@ -199,7 +209,17 @@ fn pattern_of(node: &Node, findings: &mut Findings<'_>) -> Option<String> {
     }
 }
 
-fn bound(node: &Node, kind: Type, taken: bool, findings: &mut Findings<'_>) -> Option<Value> {
+/// What compiling a pattern costs, roughly: its length times its repetitions.
+fn cost(pattern: &str) -> u64 {
+    let numbers = pattern
+        .split(['{', ',', '}'])
+        .filter_map(|part| part.parse::<u64>().ok());
+    numbers.fold(pattern.len() as u64, |cost, times| {
+        cost.saturating_mul(times.max(1))
+    })
+}
+
+fn bound(node: &Node, kind: Type, taken: bool, findings: &mut Findings) -> Option<Value> {
     if taken {
         findings.error(
             "LS-C021",
@@ -211,11 +231,22 @@ fn bound(node: &Node, kind: Type, taken: bool, findings: &mut Findings<'_>) -> O
     }
     match value(kind, node) {
         Ok(bound) => Some(bound),
-        Err(message) => {
-            findings.error(
+        Err(expected) => {
+            // The standard knows the kind of a bound, and Lockstep alone its exact form.
+            let fits = match kind {
+                Type::Date | Type::Time | Type::Timestamp => node.text().is_some(),
+                _ => matches!(node.content, Content::Number(_)),
+            };
+            let report = if fits {
+                Findings::needed
+            } else {
+                Findings::error
+            };
+            report(
+                findings,
                 "LS-C022",
                 node.at,
-                message,
+                format!("{} is not {expected}", node.describe()),
                 format!("a bound must be a {kind} value"),
             );
             None
@@ -223,7 +254,7 @@ fn bound(node: &Node, kind: Type, taken: bool, findings: &mut Findings<'_>) -> O
     }
 }
 
-fn crossing(options: &Node, limits: &Limits, findings: &mut Findings<'_>) {
+fn crossing(options: &Node, limits: &Limits, findings: &mut Findings) {
     let at = |keys: [&str; 2]| {
         keys.iter()
             .find_map(|key| options.get(key))

@@ -2,8 +2,11 @@
 //!
 //! A key that any of these versions knows is accepted in all of them: the version says which tools read the file, not what Lockstep makes of it.
 
-use super::Form::{Any, Custom, Flag, Many, One, OneOrMany, Text, Texts, Whole};
-use super::{Block, ENTITY_KEYS, FIELD_KEYS, Form};
+use super::Form::{
+    Any, Custom, Flag, Items, Many, Number, One, OneOrMany, References, Scalar, Text, TextOrMap,
+    Texts, Whole, Word,
+};
+use super::{Block, ENTITY_KEYS, FIELD_KEYS, Form, NESTED_KEYS, RULE_KEYS, further};
 
 /// The whole file.
 pub(in crate::contract::load) static ROOT: Block = Block {
@@ -11,8 +14,8 @@ pub(in crate::contract::load) static ROOT: Block = Block {
     keys: &[
         ("apiVersion", Text),
         ("authoritativeDefinitions", Many(&LINK)),
-        ("context", Any),
-        ("contractCreatedTs", Any),
+        ("context", TextOrMap),
+        ("contractCreatedTs", Text),
         ("customProperties", Custom),
         ("dataProduct", Text),
         ("description", One(&DESCRIPTION)),
@@ -23,7 +26,7 @@ pub(in crate::contract::load) static ROOT: Block = Block {
         ("price", One(&PRICE)),
         ("roles", Many(&ROLE)),
         ("schema", Many(&OBJECT)),
-        ("servers", Any),
+        ("servers", Many(&SERVER)),
         ("slaDefaultElement", Text),
         ("slaProperties", Many(&SLA)),
         ("status", Text),
@@ -34,6 +37,8 @@ pub(in crate::contract::load) static ROOT: Block = Block {
         ("version", Text),
     ],
     required: &["version", "apiVersion", "kind", "id"],
+    open: false,
+    also: None,
     lockstep: ENTITY_KEYS,
 };
 
@@ -42,42 +47,44 @@ static OBJECT: Block = Block {
     keys: &[
         ("authoritativeDefinitions", Many(&LINK)),
         ("businessName", Text),
-        ("context", Any),
+        ("context", TextOrMap),
         ("customProperties", Custom),
         ("dataGranularityDescription", Text),
-        ("deprecated", Any),
+        ("deprecated", Flag),
         ("description", Text),
         ("id", Text),
-        ("logicalType", Text),
+        ("logicalType", Word(&["object", "blob"])),
         ("name", Text),
         ("physicalName", Text),
         ("physicalType", Text),
         ("properties", Many(&PROPERTY)),
         ("quality", Many(&QUALITY)),
-        ("relationships", Many(&RELATIONSHIP)),
-        ("synonyms", Any),
+        ("relationships", Many(&OBJECT_RELATIONSHIP)),
+        ("synonyms", Items),
         ("tags", Texts),
     ],
     required: &["name"],
+    open: false,
+    also: None,
     lockstep: ENTITY_KEYS,
 };
 
-static PROPERTY_KEYS: [(&str, Form); 34] = [
+static PROPERTY_KEYS: [(&str, Form); 33] = [
     ("authoritativeDefinitions", Many(&LINK)),
     ("businessName", Text),
     ("classification", Text),
     ("criticalDataElement", Flag),
     ("customProperties", Custom),
-    ("deprecated", Any),
+    ("deprecated", Flag),
     ("description", Text),
     ("encryptedName", Text),
     ("enum", Many(&ALLOWED)),
-    ("examples", Any),
+    ("examples", Items),
     ("id", Text),
     ("items", One(&ITEM)),
-    ("keys", Any),
     ("logicalType", Text),
     ("logicalTypeOptions", One(&OPTIONS)),
+    ("map", One(&MAP)),
     ("name", Text),
     ("partitionKeyPosition", Whole),
     ("partitioned", Flag),
@@ -89,35 +96,67 @@ static PROPERTY_KEYS: [(&str, Form); 34] = [
     ("quality", Many(&QUALITY)),
     ("relationships", Many(&RELATIONSHIP)),
     ("required", Flag),
-    ("semanticType", Any),
-    ("synonyms", Any),
+    ("semanticType", Word(&["column", "measure", "dimension"])),
+    ("synonyms", Items),
     ("tags", Texts),
     ("transformDescription", Text),
     ("transformLogic", Text),
     ("transformSourceObjects", Texts),
     ("unique", Flag),
-    ("values", Any),
 ];
 
 static PROPERTY: Block = Block {
     name: "a property",
     keys: &PROPERTY_KEYS,
     required: &["name"],
+    open: false,
+    also: None,
     lockstep: FIELD_KEYS,
 };
 
-/// Below the first level the value is one JSON document, of which Lockstep judges nothing.
+/// A property below the first level: a member of a document.
 static NESTED: Block = Block {
     name: "a nested property",
     keys: &PROPERTY_KEYS,
     required: &["name"],
-    lockstep: &[],
+    open: false,
+    also: None,
+    lockstep: NESTED_KEYS,
 };
 
 static ITEM: Block = Block {
-    name: "the items of an array",
+    name: "the items of a list or map",
     keys: &PROPERTY_KEYS,
     required: &[],
+    open: false,
+    also: None,
+    lockstep: NESTED_KEYS,
+};
+
+static MAP: Block = Block {
+    name: "a map",
+    keys: &[("key", One(&ITEM)), ("value", One(&ITEM))],
+    required: &["key", "value"],
+    open: false,
+    also: None,
+    lockstep: &[],
+};
+
+/// A server has further keys, which depend on its type and mean nothing to Lockstep.
+static SERVER: Block = Block {
+    name: "a server",
+    keys: &[
+        ("customProperties", Custom),
+        ("description", Text),
+        ("environment", Text),
+        ("id", Text),
+        ("roles", Many(&ROLE)),
+        ("server", Text),
+        ("type", Text),
+    ],
+    required: &["server", "type"],
+    open: true,
+    also: Some(further::server),
     lockstep: &[],
 };
 
@@ -125,30 +164,32 @@ pub(super) static OPTIONS: Block = Block {
     name: "logicalTypeOptions",
     keys: &[
         ("defaultTimezone", Text),
-        ("dimensions", Any),
-        ("distanceMetric", Any),
-        ("elementType", Any),
-        ("embeddingModel", Any),
-        ("embeddingModelVersion", Any),
-        ("exclusiveMaximum", Any),
-        ("exclusiveMinimum", Any),
+        ("dimensions", Whole),
+        ("distanceMetric", Text),
+        ("elementType", Text),
+        ("embeddingModel", Text),
+        ("embeddingModelVersion", Text),
+        ("exclusiveMaximum", Scalar),
+        ("exclusiveMinimum", Scalar),
         ("format", Text),
         ("maxItems", Whole),
         ("maxLength", Whole),
         ("maxProperties", Whole),
-        ("maximum", Any),
+        ("maximum", Scalar),
         ("minItems", Whole),
         ("minLength", Whole),
         ("minProperties", Whole),
-        ("minimum", Any),
-        ("multipleOf", Any),
-        ("normalized", Any),
+        ("minimum", Scalar),
+        ("multipleOf", Number),
+        ("normalized", Flag),
         ("pattern", Text),
         ("required", Texts),
         ("timezone", Flag),
         ("uniqueItems", Flag),
     ],
     required: &[],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
@@ -164,31 +205,44 @@ static ALLOWED: Block = Block {
         ("value", Any),
     ],
     required: &["value"],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
 static QUALITY: Block = Block {
     name: "a quality check",
     keys: &[
-        ("arguments", Any),
+        ("arguments", One(&FREE)),
         ("authoritativeDefinitions", Many(&LINK)),
         ("businessImpact", Text),
         ("customProperties", Custom),
         ("description", Text),
-        ("dimension", Text),
+        (
+            "dimension",
+            Word(&[
+                "accuracy",
+                "completeness",
+                "conformity",
+                "consistency",
+                "coverage",
+                "timeliness",
+                "uniqueness",
+            ]),
+        ),
         ("engine", Text),
         ("id", Text),
-        ("implementation", Any),
+        ("implementation", TextOrMap),
         ("method", Text),
         ("metric", Text),
         ("mustBe", Any),
-        ("mustBeBetween", Any),
-        ("mustBeGreaterOrEqualTo", Any),
-        ("mustBeGreaterThan", Any),
-        ("mustBeLessOrEqualTo", Any),
-        ("mustBeLessThan", Any),
+        ("mustBeBetween", Items),
+        ("mustBeGreaterOrEqualTo", Number),
+        ("mustBeGreaterThan", Number),
+        ("mustBeLessOrEqualTo", Number),
+        ("mustBeLessThan", Number),
         ("mustNotBe", Any),
-        ("mustNotBeBetween", Any),
+        ("mustNotBeBetween", Items),
         ("name", Text),
         ("query", Text),
         ("rule", Text),
@@ -196,24 +250,53 @@ static QUALITY: Block = Block {
         ("scheduler", Text),
         ("severity", Text),
         ("tags", Texts),
-        ("type", Text),
+        ("type", Word(&["text", "library", "sql", "custom"])),
         ("unit", Text),
-        ("validValues", Any),
+        ("validValues", Items),
     ],
     required: &[],
+    open: false,
+    also: Some(further::quality),
+    lockstep: RULE_KEYS,
+};
+
+/// A mapping whose keys the standard leaves open.
+static FREE: Block = Block {
+    name: "the arguments",
+    keys: &[],
+    required: &[],
+    open: true,
+    also: None,
     lockstep: &[],
 };
 
+/// What a property refers to; the property itself is the other side.
 static RELATIONSHIP: Block = Block {
-    name: "a relationship",
+    name: "a relationship of a property",
     keys: &[
         ("customProperties", Custom),
-        ("from", Any),
         ("id", Text),
-        ("to", Any),
-        ("type", Text),
+        ("to", References),
+        ("type", Word(&["foreignKey"])),
     ],
     required: &["to"],
+    open: false,
+    also: None,
+    lockstep: RULE_KEYS,
+};
+
+static OBJECT_RELATIONSHIP: Block = Block {
+    name: "a relationship of an object",
+    keys: &[
+        ("customProperties", Custom),
+        ("from", References),
+        ("id", Text),
+        ("to", References),
+        ("type", Word(&["foreignKey"])),
+    ],
+    required: &["from", "to"],
+    open: false,
+    also: Some(further::relationship),
     lockstep: &[],
 };
 
@@ -226,6 +309,8 @@ static LINK: Block = Block {
         ("url", Text),
     ],
     required: &["url", "type"],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
@@ -239,6 +324,8 @@ static DESCRIPTION: Block = Block {
         ("usage", Text),
     ],
     required: &[],
+    open: true,
+    also: None,
     lockstep: &[],
 };
 
@@ -246,11 +333,13 @@ static PRICE: Block = Block {
     name: "the price",
     keys: &[
         ("id", Text),
-        ("priceAmount", Any),
+        ("priceAmount", Number),
         ("priceCurrency", Text),
         ("priceUnit", Text),
     ],
     required: &[],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
@@ -266,6 +355,8 @@ static ROLE: Block = Block {
         ("secondLevelApprovers", Text),
     ],
     required: &["role"],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
@@ -282,10 +373,12 @@ static SLA: Block = Block {
         ("schedule", Text),
         ("scheduler", Text),
         ("unit", Text),
-        ("value", Any),
-        ("valueExt", Any),
+        ("value", Scalar),
+        ("valueExt", Scalar),
     ],
     required: &["property", "value"],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
@@ -302,6 +395,8 @@ static SUPPORT: Block = Block {
         ("url", Text),
     ],
     required: &["channel"],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
@@ -317,6 +412,8 @@ static TEAM: Block = Block {
         ("tags", Texts),
     ],
     required: &[],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
@@ -336,6 +433,8 @@ static MEMBER: Block = Block {
         ("username", Text),
     ],
     required: &["username"],
+    open: false,
+    also: None,
     lockstep: &[],
 };
 
@@ -349,5 +448,7 @@ pub(super) static CUSTOM: Block = Block {
         ("vendor", Text),
     ],
     required: &["property", "value"],
+    open: false,
+    also: None,
     lockstep: &[],
 };
