@@ -77,6 +77,27 @@ pub(crate) fn kind(oid: u32, typmod: i32) -> Type {
     }
 }
 
+/// The declaration of a column that holds values of a type: [`kind`] gives the type back.
+pub(crate) fn declaration(kind: Type) -> String {
+    match kind {
+        Type::Bool => "boolean".to_owned(),
+        Type::Int => "bigint".to_owned(),
+        Type::Decimal {
+            precision: Some(precision),
+            scale,
+        } => format!("numeric({precision},{})", scale.unwrap_or(0)),
+        Type::Decimal { .. } => "numeric".to_owned(),
+        Type::Float => "double precision".to_owned(),
+        Type::Text => "text".to_owned(),
+        Type::Bytes => "bytea".to_owned(),
+        Type::Date => "date".to_owned(),
+        Type::Time => "time".to_owned(),
+        Type::Timestamp => "timestamp with time zone".to_owned(),
+        Type::Uuid => "uuid".to_owned(),
+        Type::Json => "jsonb".to_owned(),
+    }
+}
+
 /// `numeric(precision, scale)`: since PostgreSQL 15 a scale may be negative or larger than the precision, which is the same as a number of more digits.
 fn numeric(typmod: i32) -> Type {
     let Some(packed) = typmod.checked_sub(4).filter(|packed| *packed >= 0) else {

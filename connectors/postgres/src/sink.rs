@@ -12,13 +12,14 @@ use std::time::Duration;
 use lockstep_core::connector::{
     Batch, Finding, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
 };
-use lockstep_core::{Change, Result, Shape};
+use lockstep_core::{Change, Column, Result, Shape, Type};
 use sqlx::postgres::PgConnection;
 
 use crate::catalog;
 use crate::check;
-use crate::client::{Client, Lease, failure};
+use crate::client::{Client, Lease, failure, quote, sql};
 use crate::config::Config;
+use crate::convert;
 use crate::origin;
 use crate::progress;
 use crate::statements::Target;
@@ -76,6 +77,32 @@ impl Sink for PostgresSink {
         commit(&mut lease)
             .await
             .map_err(|error| failure("cannot prepare the database", error))?;
+        lease.keep();
+        Ok(())
+    }
+
+    async fn add_columns(&self, table: &str, columns: &[Column]) -> Result<()> {
+        let mut lease = self.client.begin(BEGIN).await?;
+        let known = catalog::table(lease.conn(), table).await?;
+        let added: Vec<String> = columns
+            .iter()
+            .map(|column| {
+                let kind = convert::declaration(column.kind.unwrap_or(Type::Text));
+                let name = quote(&column.name);
+                format!("ADD COLUMN IF NOT EXISTS {name} {kind}")
+            })
+            .collect();
+        if !added.is_empty() {
+            let alter = format!("ALTER TABLE {} {}", known.quoted(), added.join(", "));
+            sqlx::query(sql(alter))
+                .execute(lease.conn())
+                .await
+                .map_err(|error| failure("cannot add a column", error))?;
+        }
+        commit(&mut lease)
+            .await
+            .map_err(|error| failure("cannot add a column", error))?;
+        self.targets().remove(table);
         lease.keep();
         Ok(())
     }

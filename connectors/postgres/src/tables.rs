@@ -157,6 +157,7 @@ impl Captured {
         ))
         .with("were", list(&self.shape))
         .with("are", list(&newer.shape))
+        .code(lockstep_core::contract::drift::BREAKING)
         .help("check the mapping of the table, then start again"))
     }
 }

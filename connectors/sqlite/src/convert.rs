@@ -46,6 +46,28 @@ pub(crate) fn declared(text: &str) -> Option<Type> {
     })
 }
 
+/// The declaration of a column that holds values of a type exactly: [`declared`] gives the type back, or text for what SQLite's numbers cannot hold.
+pub(crate) fn declaration(kind: Type) -> String {
+    match kind {
+        Type::Bool => "BOOLEAN".to_owned(),
+        Type::Int => "INTEGER".to_owned(),
+        // Beyond 15 digits SQLite would round: numbers there are doubles.
+        Type::Decimal {
+            precision: Some(precision @ 0..=15),
+            scale,
+        } => format!("DECIMAL({precision},{})", scale.unwrap_or(0)),
+        Type::Decimal { .. } => "TEXT".to_owned(),
+        Type::Float => "REAL".to_owned(),
+        Type::Text => "TEXT".to_owned(),
+        Type::Bytes => "BLOB".to_owned(),
+        Type::Date => "DATE".to_owned(),
+        Type::Time => "TIME".to_owned(),
+        Type::Timestamp => "TIMESTAMP".to_owned(),
+        Type::Uuid => "UUID".to_owned(),
+        Type::Json => "JSON".to_owned(),
+    }
+}
+
 /// SQLite's rules, in SQLite's order; what is left has numeric affinity, which fixes no type.
 fn affinity(name: &str) -> Option<Type> {
     let has = |part: &str| name.contains(part);
@@ -194,6 +216,31 @@ mod tests {
 
     fn dec(text: &str) -> Value {
         Value::Decimal(text.parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_declared_for_a_type_is_read_as_that_type() {
+        let small = Type::Decimal {
+            precision: Some(12),
+            scale: Some(2),
+        };
+        let kinds = [
+            Type::Bool,
+            Type::Int,
+            small,
+            Type::Float,
+            Type::Text,
+            Type::Bytes,
+            Type::Date,
+            Type::Time,
+            Type::Timestamp,
+            Type::Uuid,
+            Type::Json,
+        ];
+        for kind in kinds {
+            assert_eq!(declared(&declaration(kind)), Some(kind));
+        }
+        assert_eq!(declared(&declaration(Type::DECIMAL)), Some(Type::Text));
     }
 
     #[test]

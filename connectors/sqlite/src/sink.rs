@@ -8,14 +8,15 @@ use std::sync::Arc;
 use lockstep_core::connector::{
     Batch, Finding, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
 };
-use lockstep_core::{Error, Kind, Result, Shape};
+use lockstep_core::{Column, Error, Kind, Result, Shape};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::capture::{create_origin, has_table};
 use crate::catalog::Table;
 use crate::check;
-use crate::client::{Access, Client, Worker, failure};
+use crate::client::{Access, Client, Worker, failure, quote};
 use crate::config::Config;
+use crate::convert;
 use crate::writer::{Failed, Targets, Writer};
 
 /// Writes to a SQLite file.
@@ -66,6 +67,13 @@ impl Sink for SqliteSink {
             .await
     }
 
+    async fn add_columns(&self, table: &str, columns: &[Column]) -> Result<()> {
+        let (table, columns) = (table.to_owned(), columns.to_vec());
+        self.client
+            .call(move |worker| add_columns(&mut worker.conn, &table, &columns))
+            .await
+    }
+
     async fn progress(&self, flow: &str) -> Result<Vec<LaneProgress>> {
         let flow = flow.to_owned();
         self.client
@@ -95,6 +103,25 @@ fn prepare(conn: &Connection) -> rusqlite::Result<()> {
         "CREATE TABLE IF NOT EXISTS _lockstep_progress(flow TEXT NOT NULL, lane TEXT NOT NULL, seq INTEGER NOT NULL, position TEXT, PRIMARY KEY (flow, lane)) WITHOUT ROWID;",
     )?;
     create_origin(conn)
+}
+
+/// Adds the columns that are not there, all or none.
+fn add_columns(conn: &mut Connection, table: &str, columns: &[Column]) -> Result<()> {
+    let failed = |error| failure("cannot add a column", error);
+    let tx = conn
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    let known = Table::read(&tx, table)?;
+    for column in columns {
+        if known.position(&column.name).is_some() {
+            continue;
+        }
+        let kind = column.kind.map(convert::declaration).unwrap_or_default();
+        let (table, name) = (quote(table), quote(&column.name));
+        tx.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {name} {kind}"))
+            .map_err(failed)?;
+    }
+    tx.commit().map_err(failed)
 }
 
 fn progress(conn: &Connection, flow: &str) -> rusqlite::Result<Vec<LaneProgress>> {

@@ -410,6 +410,7 @@ fn still_fits(before: &Capture, now: &Capture) -> Result<()> {
             ))
             .with("were", list(&old.shape))
             .with("are", list(&new.shape))
+            .code(lockstep_core::contract::drift::BREAKING)
             .help("check the mapping of the table, then start again"));
         }
     }
