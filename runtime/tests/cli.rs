@@ -382,3 +382,230 @@ fn connectors_show_what_they_offer_and_take() {
     let schema = lockstep(folder.path(), &["connectors", "schema", "sqlite", "--json"]);
     assert!(json(&schema)["properties"]["path"].is_object());
 }
+
+#[test]
+fn contracts_are_laid_out_or_left_as_they_are() {
+    let folder = folder("");
+    let file = folder.path().join("contracts/customer.odcs.yaml");
+    let unordered = CONTRACT.replace(
+        "kind: DataContract\nid: customer\n",
+        "id: customer # whose\nkind: DataContract\n",
+    );
+    std::fs::write(&file, &unordered).unwrap();
+    let odd = folder.path().join("contracts/odd.odcs.yaml");
+    std::fs::write(&odd, "{kind: DataContract}\n").unwrap();
+
+    let checked = lockstep(folder.path(), &["contract", "fmt", "--check", "contracts"]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert_eq!(
+        out(&checked),
+        "not laid out: contracts/customer.odcs.yaml\nleft: contracts/odd.odcs.yaml\n"
+    );
+    assert!(
+        err(&checked).contains("warning[LS-C049]"),
+        "{}",
+        err(&checked)
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), unordered);
+
+    let written = lockstep(folder.path(), &["contract", "fmt", "contracts", "--json"]);
+    assert_eq!(written.status.code(), Some(0));
+    let object = json(&written);
+    assert_eq!(
+        object["changed"],
+        serde_json::json!(["contracts/customer.odcs.yaml"])
+    );
+    assert_eq!(
+        object["left"],
+        serde_json::json!(["contracts/odd.odcs.yaml"])
+    );
+    let laid_out = CONTRACT.replace("id: customer\n", "id: customer # whose\n");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), laid_out);
+
+    let again = lockstep(
+        folder.path(),
+        &["contract", "fmt", "--check", "contracts/customer.odcs.yaml"],
+    );
+    assert_eq!((again.status.code(), out(&again).as_str()), (Some(0), ""));
+    let missing = lockstep(folder.path(), &["contract", "fmt", "nowhere"]);
+    assert_eq!(missing.status.code(), Some(2));
+}
+
+#[test]
+fn contracts_of_a_configuration_share_types() {
+    let folder = folder("[systems]\n[flows]\n");
+    let types = folder.path().join("contracts/types");
+    std::fs::create_dir(&types).unwrap();
+    let shared = CONTRACT.replace("{name: id,", "{name: street,");
+    std::fs::write(types.join("address.odcs.yaml"), shared).unwrap();
+    let file = folder.path().join("contracts/customer.odcs.yaml");
+    let property = "      - {name: home, logicalType: object, customProperties: [{property: lockstep.type, value: types/address}]}\n";
+    std::fs::write(&file, format!("{CONTRACT}{property}")).unwrap();
+    let checked = lockstep(folder.path(), &["check", "--json"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", out(&checked));
+
+    std::fs::remove_file(types.join("address.odcs.yaml")).unwrap();
+    let checked = lockstep(folder.path(), &["check", "--json"]);
+    assert_eq!(checked.status.code(), Some(1));
+    let object = json(&checked);
+    let mut found = object["findings"].as_array().unwrap().iter();
+    assert!(found.any(|found| found["code"] == "LS-C038"), "{object}");
+}
+
+#[test]
+fn a_contract_is_begun_imported_and_written_in_other_forms() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let begun = lockstep(at, &["contract", "init", "order", "--owner", "shop"]);
+    assert_eq!(begun.status.code(), Some(0), "{}", err(&begun));
+    assert!(
+        err(&begun).contains("lockstep contract lint"),
+        "{}",
+        err(&begun)
+    );
+    let again = lockstep(at, &["contract", "init", "order"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(err(&again).contains("error[LS-I111]"), "{}", err(&again));
+    assert_eq!(lockstep(at, &["contract", "lint"]).status.code(), Some(0));
+
+    let sql = "CREATE TABLE parcels (nr bigint PRIMARY KEY, \"in\" text CHECK (\"in\" <> 'x' OR nr > 1));";
+    std::fs::write(at.join("a.sql"), sql).unwrap();
+    let args = [
+        "contract",
+        "import",
+        "sql",
+        "a.sql",
+        "--entity",
+        "parcel",
+        "--out",
+        "contracts",
+    ];
+    let imported = lockstep(at, &args);
+    assert_eq!(
+        (imported.status.code(), out(&imported).as_str()),
+        (Some(0), ""),
+        "{}",
+        err(&imported)
+    );
+    assert!(
+        err(&imported).contains("warning[LS-I108]: `in_`: the check"),
+        "{}",
+        err(&imported)
+    );
+    let text = std::fs::read_to_string(at.join("contracts/parcel/parcel.odcs.yaml")).unwrap();
+    assert!(text.contains("# the name was `in`"), "{text}");
+    assert_eq!(
+        lockstep(at, &args).status.code(),
+        Some(2),
+        "it is never overwritten"
+    );
+    assert_eq!(lockstep(at, &["contract", "lint"]).status.code(), Some(0));
+
+    // Standard output holds the text and nothing else.
+    let schema = lockstep(
+        at,
+        &[
+            "contract",
+            "gen",
+            "jsonschema",
+            "parcel",
+            "--side",
+            "reader",
+        ],
+    );
+    let schema: Json = serde_json::from_str(&out(&schema)).unwrap();
+    assert_eq!(schema["required"], serde_json::json!(["nr"]));
+    let all = lockstep(at, &["contract", "gen", "avro"]);
+    assert_eq!(
+        out(&all)
+            .lines()
+            .filter(|line| serde_json::from_str::<Json>(line).is_ok())
+            .count(),
+        2
+    );
+    let docs = lockstep(at, &["contract", "gen", "docs", "--out", "site", "--json"]);
+    let docs: Json = serde_json::from_str(&out(&docs)).unwrap();
+    assert_eq!(docs["documents"].as_array().unwrap().len(), 2);
+    assert!(at.join("site/order.md").exists());
+    let unknown = lockstep(at, &["contract", "gen", "rust", "parcels"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        err(&unknown).contains("did you mean `parcel`?"),
+        "{}",
+        err(&unknown)
+    );
+
+    let broken = lockstep(at, &["contract", "import", "json-schema", "a.sql"]);
+    assert_eq!(broken.status.code(), Some(2));
+    assert!(
+        err(&broken).starts_with("a.sql:1:1: error[LS-I102]"),
+        "{}",
+        err(&broken)
+    );
+}
+
+#[test]
+fn a_table_of_a_running_system_becomes_contract_and_mapping() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let database = rusqlite::Connection::open(at.join("shop.db")).unwrap();
+    let sql = "CREATE TABLE kunden (nr INTEGER PRIMARY KEY, \"E-Mail\" TEXT NOT NULL, land TEXT);";
+    database.execute_batch(sql).unwrap();
+    let table = [
+        "contract",
+        "import",
+        "table",
+        "--url",
+        "sqlite:shop.db",
+        "--table",
+        "kunden",
+        "--entity",
+        "customer",
+        "--owner",
+        "shop",
+    ];
+    let imported = lockstep(at, &table);
+    assert_eq!(imported.status.code(), Some(0), "{}", err(&imported));
+    let text = out(&imported);
+    for part in [
+        "name: customer",
+        "name: E_Mail",
+        "classification: personal",
+        "primaryKey: true",
+        "value: shop",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let mapping = lockstep(at, &[&table[..], &["--mapping", "shop"]].concat());
+    assert_eq!(
+        out(&mapping),
+        "\n[systems.shop.map.customer]\ntable = \"kunden\"\n[systems.shop.map.customer.fields]\nnr = \"nr\"\nE_Mail = \"E-Mail\"\nland = \"land\"\n"
+    );
+    let missing = lockstep(
+        at,
+        &[
+            "contract",
+            "import",
+            "table",
+            "--url",
+            "sqlite:shop.db",
+            "--table",
+            "none",
+        ],
+    );
+    assert_eq!(missing.status.code(), Some(3), "{}", err(&missing));
+    let odd = lockstep(
+        at,
+        &[
+            "contract",
+            "import",
+            "table",
+            "--url",
+            "odd://x:secret@y",
+            "--table",
+            "none",
+        ],
+    );
+    assert_eq!(odd.status.code(), Some(2));
+    assert!(!err(&odd).contains("secret"));
+}

@@ -1,0 +1,396 @@
+//! `lockstep contract import`.
+
+use std::path::PathBuf;
+
+use lockstep_core::Shape;
+use lockstep_core::connector::{DynReader, OpenContext, Page, RawConfig};
+use lockstep_core::diagnostic::{Diagnostic, suggestion};
+use lockstep_core::error::Error;
+
+use super::written::{Document, Out, Written, definition, read};
+use crate::cli::{Context, Exit};
+use crate::config::preflight::{self, within_deadline};
+use crate::contract::import::{self, Asked, Draft, Imported, sample};
+
+/// Make a contract from another form
+///
+/// What a contract cannot say becomes a finding and a comment, never a loss in silence. Nothing is ever fetched from elsewhere, and no file is overwritten.
+#[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true)]
+#[command(after_help = "Examples:\n  \
+    lockstep contract import table --url \"$SHOP_URL\" --table customers --entity customer --owner shop --out contracts\n  \
+    lockstep contract import table shop.customers --entity customer      a system of lockstep.toml\n  \
+    lockstep contract import table --url \"$SHOP_URL\" --table customers --entity customer --mapping shop >> lockstep.toml\n  \
+    lockstep contract import json-schema order.schema.json --key id\n  \
+    lockstep contract import sql schema.sql --dialect postgres --out contracts\n  \
+    lockstep contract import sample orders.csv --entity order\n\n\
+    Exit codes: 0 done (findings say what to look at), 2 what is imported cannot be read or wrong usage, 3 environment.")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    form: Form,
+    #[command(flatten)]
+    asked: Options,
+}
+
+/// What no source says.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The entity's name; where the source describes several records, the one that is meant
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) entity: Option<String>,
+    /// The fields that identify a record, in key order
+    #[arg(long, global = true, value_name = "FIELD,…", value_delimiter = ',')]
+    pub(super) key: Vec<String>,
+    /// The system that is right about the entity
+    #[arg(long, global = true, value_name = "SYSTEM")]
+    pub(super) owner: Option<String>,
+    /// A folder of contracts, or one file that ends in .yaml; `-` for standard output
+    #[arg(long, global = true, value_name = "DIR|FILE|-")]
+    pub(super) out: Option<String>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Form {
+    /// A JSON Schema, of 2020-12 or an older draft
+    #[command(name = "json-schema", alias = "jsonschema")]
+    JsonSchema {
+        /// The file, or `-` for standard input
+        source: String,
+    },
+    /// An Avro schema
+    Avro {
+        /// The file, or `-` for standard input
+        source: String,
+    },
+    /// A file of the Open Data Contract Standard that others wrote
+    Odcs {
+        /// The file, or `-` for standard input
+        source: String,
+    },
+    /// CREATE TABLE statements
+    Sql {
+        /// The file, or `-` for standard input
+        source: String,
+        /// Whose SQL
+        #[arg(long, default_value = "generic", value_parser = import::sql::DIALECTS)]
+        dialect: String,
+    },
+    /// A table of a running system
+    Table(Table),
+    /// Sample data: CSV, JSON or JSON lines
+    Sample {
+        /// The file, or `-` for standard input
+        source: String,
+        /// Its form [default: what the file's name says]
+        #[arg(long, value_enum)]
+        form: Option<SampleForm>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum SampleForm {
+    Json,
+    Jsonl,
+    Csv,
+}
+
+#[derive(Debug, clap::Args)]
+struct Table {
+    /// A system of the configuration and its table
+    #[arg(value_name = "SYSTEM.TABLE", required_unless_present = "url")]
+    source: Option<String>,
+    /// A database that no configuration names, such as postgres://… or sqlite:FILE
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "table",
+        conflicts_with = "source"
+    )]
+    url: Option<String>,
+    /// The table, with `--url`
+    #[arg(long, value_name = "NAME")]
+    table: Option<String>,
+    /// Also look at so many rows, for lengths and lists of values
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    rows: u32,
+    /// Print how the entity stands in this system instead, as a part of lockstep.toml: every field is the column that it was made of
+    #[arg(long, value_name = "SYSTEM")]
+    mapping: Option<String>,
+}
+
+impl Args {
+    pub(super) async fn run(self, cx: &Context) -> Exit {
+        let asked = self.asked.asked();
+        let (file, drafts) = match self.form.drafts(cx, &asked).await {
+            Ok(drafts) => drafts,
+            Err(exit) => return exit,
+        };
+        if let Form::Table(Table {
+            mapping: Some(system),
+            table,
+            ..
+        }) = &self.form
+        {
+            // A system of the configuration stands before its table.
+            let named = file
+                .split_once('.')
+                .map_or(file.as_str(), |(_, table)| table);
+            return mapping(cx, system, table.as_deref().unwrap_or(named), &drafts);
+        }
+        finish(cx, &file, drafts, self.asked.out.as_deref())
+    }
+}
+
+/// Prints a part of a configuration: how an entity stands in the table that it was made of.
+fn mapping(cx: &Context, system: &str, table: &str, drafts: &[Draft]) -> Exit {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let key = |text: &str| {
+        let bare = !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if bare { text.to_owned() } else { quoted(text) }
+    };
+    let mut documents = Vec::new();
+    for Draft {
+        contract, columns, ..
+    } in drafts
+    {
+        let place = format!("systems.{}.map.{}", key(system), contract.entity);
+        let mut text = format!("\n[{place}]\ntable = {}\n[{place}.fields]\n", quoted(table));
+        for (field, column) in contract.fields.iter().zip(columns) {
+            text.push_str(&format!("{} = {}\n", key(&field.name), quoted(column)));
+        }
+        documents.push(Document::new(
+            Some(&contract.entity),
+            format!("{}.toml", contract.entity),
+            text,
+        ));
+    }
+    Written::new(documents, Vec::new()).finish(cx, &Out::Standard, true, "")
+}
+
+impl Options {
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            entity: self.entity.clone(),
+            key: self.key.clone(),
+            owner: self.owner.clone(),
+        }
+    }
+}
+
+/// Writes drafts as contract files.
+pub(super) fn finish(cx: &Context, source: &str, drafts: Vec<Draft>, out: Option<&str>) -> Exit {
+    let mut documents = Vec::new();
+    let mut findings = Vec::new();
+    for mut draft in drafts {
+        findings.append(&mut draft.findings);
+        let entity = draft.contract.entity.clone();
+        match import::text(source, &draft) {
+            Ok(text) => documents.push(Document::new(
+                Some(&entity),
+                format!("{entity}/{entity}.odcs.yaml"),
+                text,
+            )),
+            Err(found) => {
+                findings.extend(found);
+                return cx.fail(&findings, Exit::Usage);
+            }
+        }
+    }
+    Written::new(documents, findings).finish(cx, &Out::of(out, &[".yaml", ".yml"]), true, "---")
+}
+
+impl Form {
+    /// The drafts, and the name of what they come from.
+    async fn drafts(&self, cx: &Context, asked: &Asked) -> Result<(String, Vec<Draft>), Exit> {
+        let done = |source: &str, imported: Imported| match imported {
+            Ok(drafts) => Ok((source.to_owned(), drafts)),
+            Err(findings) => Err(cx.fail(&findings, Exit::Usage)),
+        };
+        let text =
+            |source: &str| definition(source).map_err(|findings| cx.fail(&findings, Exit::Usage));
+        match self {
+            Form::JsonSchema { source } => done(
+                source,
+                import::json_schema::import(source, &text(source)?, asked),
+            ),
+            Form::Avro { source } => {
+                done(source, import::avro::import(source, &text(source)?, asked))
+            }
+            Form::Odcs { source } => {
+                done(source, import::odcs::import(source, &text(source)?, asked))
+            }
+            Form::Sql { source, dialect } => done(
+                source,
+                import::sql::import(source, &text(source)?, dialect, asked),
+            ),
+            Form::Table(table) => table.drafts(cx, asked).await,
+            Form::Sample { source, form } => {
+                let form = form.map(Into::into).or_else(|| sample::Form::of(source));
+                let Some(form) = form else {
+                    let message =
+                        format!("the name `{source}` does not say what form the sample has");
+                    return Err(cx.unknown(
+                        message,
+                        "say it with `--form json`, `jsonl` or `csv`".to_owned(),
+                    ));
+                };
+                let text = sample_text(source, form)
+                    .map_err(|findings| cx.fail(&findings, Exit::Usage))?;
+                done(source, sample::import(source, &text, form, asked))
+            }
+        }
+    }
+}
+
+impl From<SampleForm> for sample::Form {
+    fn from(form: SampleForm) -> sample::Form {
+        match form {
+            SampleForm::Json => sample::Form::Json,
+            SampleForm::Jsonl => sample::Form::JsonLines,
+            SampleForm::Csv => sample::Form::Csv,
+        }
+    }
+}
+
+/// The text of a sample; of one that is too large, its whole rows up to the limit.
+fn sample_text(source: &str, form: sample::Form) -> Result<String, Vec<Diagnostic>> {
+    let mut bytes = read(source, sample::SAMPLE_BYTES_MAX)?;
+    if bytes.len() > sample::SAMPLE_BYTES_MAX && form != sample::Form::Json {
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        bytes.truncate(end);
+    }
+    let bytes = bytes
+        .strip_prefix(b"\xef\xbb\xbf".as_slice())
+        .map(<[u8]>::to_vec)
+        .unwrap_or(bytes);
+    String::from_utf8(bytes).map_err(|error| {
+        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count();
+        vec![
+            Diagnostic::error("LS-I101", format!("line {line} of `{source}` is not UTF-8"))
+                .help("save the file as UTF-8"),
+        ]
+    })
+}
+
+impl Table {
+    async fn drafts(&self, cx: &Context, asked: &Asked) -> Result<(String, Vec<Draft>), Exit> {
+        let (name, reader, shape) = match (&self.url, &self.table, &self.source) {
+            (Some(url), Some(table), _) => self.by_url(cx, url, table).await?,
+            (_, _, Some(source)) => self.by_system(cx, source).await?,
+            _ => {
+                return Err(cx.unknown(
+                    "no table is named".to_owned(),
+                    "name it as SYSTEM.TABLE, or with `--url` and `--table`".to_owned(),
+                ));
+            }
+        };
+        let rows = self
+            .look(reader.as_ref(), &shape)
+            .await
+            .map_err(|error| cx.failed(&error))?;
+        let drafts = import::table::import(&name, &shape, &rows, asked)
+            .map_err(|findings| cx.fail(&findings, Exit::Usage))?;
+        Ok((name, drafts))
+    }
+
+    async fn by_system(
+        &self,
+        cx: &Context,
+        source: &str,
+    ) -> Result<(String, Box<dyn DynReader>, Shape), Exit> {
+        let config = cx.load()?;
+        let parts = source
+            .split_once('.')
+            .filter(|(system, _)| config.systems.contains_key(*system));
+        let Some((system, table)) = parts else {
+            let named = source.split('.').next().unwrap_or(source);
+            let help = suggestion(named, config.systems.keys().map(String::as_str));
+            return Err(cx.unknown(format!("no such system `{named}`"), help));
+        };
+        let opened =
+            within_deadline(preflight::open_reader(&config, &cx.registry, system, table)).await;
+        match opened {
+            Ok((reader, shape)) => Ok((source.to_owned(), reader, Shape::clone(&shape))),
+            Err(error) => Err(cx.fail(
+                &[preflight::diagnostic(&config, system, &error)],
+                Exit::Environment,
+            )),
+        }
+    }
+
+    async fn by_url(
+        &self,
+        cx: &Context,
+        url: &str,
+        table: &str,
+    ) -> Result<(String, Box<dyn DynReader>, Shape), Exit> {
+        let scheme = url.split(':').next().unwrap_or_default();
+        let (connector, key, value) = match scheme {
+            "postgres" | "postgresql" => ("postgres", "url", url),
+            "sqlite" | "file" => {
+                let path = url.split_once(':').map_or("", |(_, path)| path);
+                ("sqlite", "path", path.strip_prefix("//").unwrap_or(path))
+            }
+            _ => {
+                return Err(cx.unknown(
+                    "the URL is of no known kind of database".to_owned(),
+                    "write postgres://…, or sqlite:FILE; other systems are named in lockstep.toml"
+                        .to_owned(),
+                ));
+            }
+        };
+        let settings = RawConfig::from([(key.to_owned(), value.into())]);
+        let context = OpenContext {
+            system: "source".to_owned(),
+            folder: PathBuf::from("."),
+            tables: vec![table.to_owned()],
+        };
+        let opened = within_deadline(async {
+            let reader = cx
+                .registry
+                .get(connector)?
+                .open_reader(settings, context)
+                .await?;
+            let shape = reader.discover().await?.into_iter().next();
+            let shape =
+                shape.ok_or_else(|| Error::config(format!("there is no table `{table}`")))?;
+            Ok((reader, Shape::clone(&shape)))
+        });
+        match opened.await {
+            Ok((reader, shape)) => Ok((table.to_owned(), reader, shape)),
+            Err(error) => Err(cx.failed(&error)),
+        }
+    }
+
+    /// Rows to look at, from the beginning of the table.
+    async fn look(
+        &self,
+        reader: &dyn DynReader,
+        shape: &Shape,
+    ) -> Result<Vec<lockstep_core::Row>, Error> {
+        if self.rows == 0 || shape.key.is_empty() {
+            return Ok(Vec::new());
+        }
+        let columns: Vec<String> = shape.names().map(str::to_owned).collect();
+        let key: Vec<String> = shape
+            .key
+            .iter()
+            .filter_map(|i| columns.get(*i))
+            .cloned()
+            .collect();
+        let page = Page {
+            table: &shape.name,
+            columns: &columns,
+            key: &key,
+            after: None,
+            limit: self.rows as usize,
+        };
+        within_deadline(reader.scan(page)).await
+    }
+}
