@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a life must have lasted for its failure to count as the first.
 const LONG_LIFE: Duration = Duration::from_secs(60);
+/// The code of an error after which a policy lets nothing go on.
+const ENDS: &str = "LS-E007";
 /// How long to wait before reading again what somebody else moved.
 const REREAD: Duration = Duration::from_millis(200);
 
@@ -48,6 +50,10 @@ pub(crate) async fn again<F, L>(
         }
         let step = retry.failed(&error, started.elapsed().as_nanos() as u64);
         told(&error, !error.kind().is_retryable());
+        if error.error_code() == Some(ENDS) {
+            tracing::error!(what, error = error.chain(), "it ended, as the policy says");
+            return;
+        }
         let (error, help) = (error.chain(), error.help_text());
         let wait = match step {
             Step::Again(wait) => {

@@ -14,10 +14,14 @@ pub mod verify;
 
 mod again;
 pub mod api;
+pub mod contract;
+pub mod drift;
 pub mod explain;
 pub mod inbox;
 mod lease;
 pub mod quarantine;
 pub mod report;
+pub mod rules;
 pub mod status;
 pub mod supervise;
+pub mod versions;

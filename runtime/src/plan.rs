@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use lockstep_core::Shape;
 use lockstep_core::contract::Contract;
+use lockstep_core::contract::drift::Policy;
 use lockstep_core::gate::{Mapping, ReadPlan, ValueMaps, WritePlan};
 
 use crate::config::Config;
@@ -23,8 +24,12 @@ pub struct Captured {
     pub values: Arc<ValueMaps>,
     /// The shape that `read` was compiled for.
     pub shape: Arc<Shape>,
+    /// The shape that the table had when it was looked at.
+    pub found: Arc<Shape>,
     /// From rows to records.
     pub read: Arc<ReadPlan>,
+    /// What to do when the table no longer fits.
+    pub policy: Policy,
 }
 
 /// One flow into one target.
@@ -32,8 +37,12 @@ pub struct Captured {
 pub struct Delivered {
     /// The flow's name.
     pub flow: String,
-    /// The contract.
+    /// The contract, in the version that the target is on.
     pub contract: Arc<Contract>,
+    /// Whether the target stays on that version, whatever is captured.
+    pub pinned: bool,
+    /// What to do when the target's table no longer fits.
+    pub policy: Policy,
     /// The system the entity comes from.
     pub from: String,
     /// The target.
@@ -74,13 +83,22 @@ impl Plan {
                     mapping: mapping.clone(),
                     values: Arc::clone(&values),
                     shape: Arc::clone(&flow.source),
+                    found: Arc::clone(&flow.found),
                     read: Arc::clone(&flow.read),
+                    policy: config.source_policy(&flow.from, &flow.entity),
                 });
             }
             let targets = flow.targets.iter().filter_map(|target| {
                 Some(Delivered {
                     flow: flow.name.clone(),
-                    contract: Arc::clone(&flow.contract),
+                    contract: Arc::clone(&target.contract),
+                    pinned: target.pinned,
+                    policy: config
+                        .flows
+                        .get(&flow.name)
+                        .map_or(config.drift, |written| {
+                            config.policy(&target.system, written)
+                        }),
                     from: flow.from.clone(),
                     to: target.system.clone(),
                     mapping: config.mapping(&target.system, &flow.entity)?.clone(),

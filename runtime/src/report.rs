@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lockstep_core::contract::Outcome;
 use lockstep_core::error::{Error, Result};
 
+use crate::capture::LINE_MAX;
 use crate::config::{Config, LogConfig};
 use crate::log::nats::survey;
 use crate::log::{self, Log, POSITIONS, SETTLED};
-use crate::quarantine::{self, Quarantine, Stage};
-use crate::status::{self, Board, FlowStatus, LogStatus, State, Status, StreamStatus};
+use crate::quarantine::{self, Broken, Guarded, Place, Quarantine, Stage, State as EntryState};
+use crate::status::{self, Board, FlowStatus, Halted, LogStatus, State, Status, StreamStatus};
 
 /// How long the log may take to be looked at while a run wants to answer.
 const LOOK_MAX: Duration = Duration::from_secs(15);
@@ -40,6 +42,8 @@ pub async fn status(
         log: about(config),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         running: true,
+        rules: board.rules(),
+        sets: board.sets(),
     }))
 }
 
@@ -51,7 +55,9 @@ async fn look(
 ) -> Result<Status> {
     let mut at_gate: BTreeMap<String, u64> = BTreeMap::new();
     let mut at_target: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut halts = Halts::default();
     for entry in quarantine.places().await? {
+        halts.take(config, &entry);
         match (entry.stage, entry.flow) {
             (Stage::Deliver, Some(flow)) => {
                 *at_target.entry((flow, entry.system)).or_default() += 1;
@@ -67,25 +73,100 @@ async fn look(
         at_gate.get(entity).copied().unwrap_or(0) + here
     };
     let now = jiff::Timestamp::now();
-    let (flows, running) = match board {
+    let (flows, (rules, sets), running) = match board {
         _ if config.log.is_shared() => {
             let gathered = status::gather(config, log, board).await?;
             let running = board.is_some() || gathered.somebody;
             if running {
-                (gathered.flows(config, now, quarantined), true)
+                let flows = gathered.flows(config, now, quarantined);
+                (flows, gathered.rules(), true)
             } else {
-                (stopped(config, quarantined), false)
+                (stopped(config, quarantined), Default::default(), false)
             }
         }
-        Some(board) => (board.flows(now, quarantined), true),
-        None => (stopped(config, quarantined), false),
+        Some(board) => {
+            let rules = (board.rules(), board.sets());
+            (board.flows(now, quarantined), rules, true)
+        }
+        None => (stopped(config, quarantined), Default::default(), false),
     };
     Ok(Status {
-        flows,
+        flows: flows.into_iter().map(|flow| halts.show(flow)).collect(),
         log: log_status(config, log).await?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         running,
+        rules,
+        sets,
     })
+}
+
+/// What halts entities, by the system they come from and their name.
+#[derive(Default)]
+struct Halts {
+    halted: BTreeMap<(String, String), Halted>,
+    waiting: BTreeMap<(String, String), u64>,
+}
+
+impl Halts {
+    fn take(&mut self, config: &Config, place: &Place) {
+        let of = (place.system.clone(), place.entity.clone());
+        if place.state == EntryState::Waiting {
+            *self.waiting.entry(of).or_default() += 1;
+            return;
+        }
+        let asked = |broken: &&Broken| broken.outcome == Outcome::Halt;
+        let Some(broken) = place
+            .violations
+            .iter()
+            .find(asked)
+            .filter(|_| place.halts())
+        else {
+            return;
+        };
+        let halted = Halted {
+            id: place.id.clone(),
+            rule: broken.rule.clone(),
+            key: Guarded::of(config, &place.system, &place.entity).key(&place.key),
+            since: place.at.to_string(),
+            waiting: 0,
+        };
+        let earlier = self.halted.get(&of);
+        if earlier.is_none_or(|known| known.since > halted.since) {
+            self.halted.insert(of, halted);
+        }
+    }
+
+    fn show(&self, flow: FlowStatus) -> FlowStatus {
+        let of = (flow.from.clone(), flow.entity.clone());
+        match self.halted.get(&of) {
+            Some(halted) => flow.halted(Halted {
+                waiting: self.waiting.get(&of).copied().unwrap_or(0),
+                ..halted.clone()
+            }),
+            None => self.moves(flow),
+        }
+    }
+
+    /// A flow that nothing halts: it is not idle while others wait in line or its source is not read on.
+    fn moves(&self, mut flow: FlowStatus) -> FlowStatus {
+        if flow.state != State::Idle {
+            return flow;
+        }
+        let of = (flow.from.clone(), flow.entity.clone());
+        if self.waiting.contains_key(&of) {
+            flow.state = State::Behind;
+        }
+        let full = |(of, waiting): (&(String, String), &u64)| {
+            (of.0 == flow.from && *waiting >= LINE_MAX as u64).then(|| of.1.clone())
+        };
+        if let Some(entity) = self.waiting.iter().find_map(full) {
+            flow.state = State::Behind;
+            flow.reason = Some(format!(
+                "its source is not read on while so many changes of `{entity}` wait in line (LS-R002)"
+            ));
+        }
+        flow
+    }
 }
 
 /// The status where nothing ever ran.
@@ -99,6 +180,8 @@ pub fn never_ran(config: &Config) -> Status {
         },
         version: env!("CARGO_PKG_VERSION").to_owned(),
         running: false,
+        rules: Vec::new(),
+        sets: Vec::new(),
     }
 }
 
@@ -164,6 +247,9 @@ fn stopped(config: &Config, quarantined: impl Fn(&str, &str, &str) -> u64) -> Ve
             applied: 0,
             quarantined: quarantined(&flow.entity, &flow.name, to),
             reason: Some("no runtime is running; start one with `lockstep run`".to_owned()),
+            halted: None,
+            contract: None,
+            drift: Vec::new(),
         })
         .collect()
 }

@@ -16,6 +16,7 @@ use crate::api::{self, Access};
 use crate::capture::{Capture, OpenSource};
 use crate::config::{self, Config, LogConfig, NatsConfig, Role};
 use crate::deliver::Delivery;
+use crate::drift;
 use crate::inbox::{self, Desk};
 use crate::lease::{self, Holder, Leases};
 use crate::log::embedded::{Embedded, EmbeddedOptions};
@@ -23,7 +24,9 @@ use crate::log::nats::{Nats, NatsOptions, bucket_stream};
 use crate::log::{self, Log, LogError, POSITIONS, SETTLED, StreamConfig};
 use crate::plan::{self, Plan, Started};
 use crate::quarantine::{self, Quarantine};
+use crate::rules::Watch;
 use crate::status::{self, Board};
+use crate::versions::{self, Kept, Versions};
 
 /// How long the tasks may take to end once the run is told to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -115,7 +118,13 @@ pub fn streams(log: &LogConfig) -> [StreamConfig; 2] {
 
 /// Every stream that a run of this configuration keeps on servers, those under buckets included.
 pub(crate) fn all_streams(config: &Config) -> Vec<StreamConfig> {
-    let buckets = [quarantine::BUCKET, PROGRESS, INDEX];
+    let buckets = [
+        quarantine::BUCKET,
+        PROGRESS,
+        INDEX,
+        versions::CONTRACTS,
+        versions::TABLES,
+    ];
     let mut all = Vec::from(streams(&config.log));
     all.extend(inbox::configured(config));
     all.extend([quarantine::stream(), lease::stream()]);
@@ -245,6 +254,7 @@ pub async fn run(
     let store = Store::open(&config).await?;
     let expired = store.quarantine.expire(jiff::Timestamp::now()).await?;
     tracing::debug!(expired, "quarantine looked over");
+    let versions = Arc::new(enter_versions(&config, &store).await?);
     let mut tasks = JoinSet::new();
     let access = Access::create(&config.api.folder)?;
     let me = if config.log.is_shared() {
@@ -266,6 +276,8 @@ pub async fn run(
         registry: &registry,
         store: &store,
         board: &board,
+        versions: &versions,
+        running: Running::default(),
     };
     // A log that only one runtime can hold needs no leases.
     let leases = match &me {
@@ -282,17 +294,25 @@ pub async fn run(
     };
     starting.begin(plan, &mut tasks, &stop)?;
     let mut missing = pin!(missing(&config, &registry));
+    let watch = Watch::new(&config, &registry, &store, &board);
+    let mut watching = pin!(watch.run(&stop));
     starting.tell_missing();
+    let mut failed = false;
     let died = loop {
         tokio::select! {
             () = stop.cancelled() => break None,
+            () = &mut watching => break None,
             found = &mut missing, if !starting.is_complete() => {
                 starting.begin(found, &mut tasks, &stop)?;
                 missing.set(self::missing(&config, &registry));
             }
-            // Tasks end only when they are told to, or when they panic.
+            // Tasks end only when they are told to, when they panic, or when a policy says so.
             ended = tasks.join_next() => match ended {
                 Some(Err(error)) if error.is_panic() => break Some(error),
+                Some(_) if starting.nothing_runs() && !stop.is_cancelled() => {
+                    failed = true;
+                    break None;
+                }
                 Some(_) => {}
                 None => {
                     stop.cancelled().await;
@@ -314,6 +334,7 @@ pub async fn run(
     store.close().await;
     tracing::info!("lockstep has stopped");
     match died {
+        None if failed => Err(drift::failed("nothing is left to run")),
         None => Ok(()),
         Some(error) => Err(Error::unexpected("a part of the runtime failed in a way it should not; what was under way is done again at the next start").because(error)),
     }
@@ -345,16 +366,29 @@ impl Starting<'_> {
         for (system, entities) in plan.captures {
             let capture = self.parts.capture(system, entities)?;
             let name = format!("capture of {}", capture.system);
-            let task = run_capture(capture, self.leases.clone(), stop.clone());
-            tasks.spawn(named(name, task));
+            let task = Box::pin(run_capture(capture, self.leases.clone(), stop.clone()));
+            let part = self.parts.running.begin();
+            tasks.spawn(async move {
+                named(name, task).await;
+                drop(part);
+            });
         }
         for delivered in plan.deliveries {
             let delivery = self.parts.delivery(delivered);
             let name = format!("delivery of {} to {}", delivery.plan.flow, delivery.plan.to);
-            let task = run_delivery(delivery, self.leases.clone(), stop.clone());
-            tasks.spawn(named(name, task));
+            let task = Box::pin(run_delivery(delivery, self.leases.clone(), stop.clone()));
+            let part = self.parts.running.begin();
+            tasks.spawn(async move {
+                named(name, task).await;
+                drop(part);
+            });
         }
         Ok(())
+    }
+
+    /// Whether everything that was begun has ended, because a policy said so.
+    fn nothing_runs(&self) -> bool {
+        self.started.parts() > 0 && self.parts.running.is_none()
     }
 
     /// Whether everything that is configured runs.
@@ -408,12 +442,54 @@ async fn share(
     Ok(leases)
 }
 
+/// How many captures and deliveries run.
+#[derive(Clone, Debug, Default)]
+struct Running(Arc<()>);
+
+impl Running {
+    /// Something runs until what this gives is dropped.
+    fn begin(&self) -> Arc<()> {
+        Arc::clone(&self.0)
+    }
+
+    fn is_none(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+/// Writes the versions of the contracts that are about to run.
+async fn enter_versions(config: &Config, store: &Store) -> Result<Versions> {
+    let versions = Versions::open(&*store.log).await?;
+    if versions.known().is_news(config) {
+        return Err(
+            Error::transient("columns were taken along that this start has not heard of")
+                .help("start again: the log could not be looked at before"),
+        );
+    }
+    let used: BTreeSet<&String> = config.flows.values().map(|flow| &flow.entity).collect();
+    for entity in used {
+        let Some(contract) = config.contracts.get(entity) else {
+            continue;
+        };
+        let mut kept = Kept::of(Arc::clone(contract));
+        kept.taken = config.taken.get(entity).cloned().unwrap_or_default();
+        versions.enter(kept).await?;
+        // Events and targets may be on a version that never ran here.
+        for released in config.released.get(entity).into_iter().flatten() {
+            versions.enter_released(released).await?;
+        }
+    }
+    Ok(versions)
+}
+
 /// What captures and deliveries are made from.
 struct Parts<'a> {
     config: &'a Arc<Config>,
     registry: &'a Arc<Registry>,
     store: &'a Store,
     board: &'a Arc<Board>,
+    versions: &'a Arc<Versions>,
+    running: Running,
 }
 
 impl Parts<'_> {
@@ -443,6 +519,8 @@ impl Parts<'_> {
             log: Arc::clone(log),
             quarantine: Arc::clone(&self.store.quarantine),
             board: Arc::clone(self.board),
+            versions: Arc::clone(self.versions),
+            look_every: self.config.drift_every,
             desk,
         })
     }
@@ -480,6 +558,8 @@ impl Parts<'_> {
             log: Arc::clone(&self.store.log),
             quarantine: Arc::clone(&self.store.quarantine),
             board: Arc::clone(self.board),
+            versions: Arc::clone(self.versions),
+            look_every: self.config.drift_every,
         }
     }
 }

@@ -32,7 +32,12 @@ impl Access {
     /// # Errors
     /// A folder that cannot be made.
     pub fn create(folder: &Path) -> Result<Access> {
+        let is_new = !folder.exists();
         fs::create_dir_all(folder).map_err(|error| unwritable(folder, error))?;
+        if is_new {
+            // The token is nothing to commit; a folder that somebody made is left alone.
+            let _ = fs::write(folder.join(".gitignore"), "*\n");
+        }
         let token = format!(
             "{}{}",
             uuid::Uuid::new_v4().simple(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lockstep_core::connector::Secret;
 use lockstep_core::error::{Error, Kind, Result};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Access, Told};
@@ -73,6 +74,19 @@ impl Client {
     /// A process that went away, or an answer that is not what it should be.
     pub async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.answer(self.http.post(format!("{}{path}", self.base)))
+            .await
+    }
+
+    /// Asks for something to be done with what is given.
+    ///
+    /// # Errors
+    /// A process that went away, or an answer that is not what it should be.
+    pub async fn post_body<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        self.answer(self.http.post(format!("{}{path}", self.base)).json(body))
             .await
     }
 

@@ -9,11 +9,12 @@ use lockstep_core::error::{Error, Result};
 
 use super::{Client, Reached};
 use crate::config::Config;
-use crate::quarantine::{Answer, Entry, Stage, State as EntryState};
+use crate::quarantine::{Answer, Ask, Closing, Entry, Stage};
 use crate::report;
 use crate::status::{State, Status};
 use crate::supervise::Store;
 use crate::verify::InFlight;
+use crate::versions::{Known, Versions};
 
 /// How long to wait between two looks at a flow that is behind.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -58,6 +59,18 @@ impl Reach {
         }
     }
 
+    /// What the log knows of contracts and tables.
+    ///
+    /// # Errors
+    /// A process that went away, or a log that cannot be read.
+    pub async fn known(&self) -> Result<Known> {
+        match self {
+            Reach::Running(client) => client.get("/known").await,
+            Reach::Log(store) => Ok(Versions::open(&*store.log).await?.known()),
+            Reach::Nothing => Ok(Known::default()),
+        }
+    }
+
     /// Every quarantine entry, closed ones included.
     ///
     /// # Errors
@@ -82,13 +95,20 @@ impl Reach {
         }
     }
 
-    /// Tries a quarantined change again; only a running process can.
+    /// Tries a quarantined change again, as it is or corrected; only a running process can.
     ///
     /// # Errors
     /// A process that went away.
-    pub async fn retry(&self, id: &str) -> Result<Answer> {
+    pub async fn ask(&self, ask: &Ask) -> Result<Answer> {
+        let (id, what) = match ask {
+            Ask::Edit { id, .. } => (id, "edit"),
+            other => (&other.id().to_owned(), "retry"),
+        };
         match self {
-            Reach::Running(client) => client.post(&format!("/quarantine/{id}/retry")).await,
+            Reach::Running(client) => {
+                let path = format!("/quarantine/{id}/{what}");
+                client.post_body(&path, ask).await
+            }
             Reach::Log(_) | Reach::Nothing => Err(Error::config(
                 "no runtime is running, and only a running one can send a change again",
             )
@@ -100,10 +120,14 @@ impl Reach {
     ///
     /// # Errors
     /// A process that went away, or a log that cannot be written.
-    pub async fn discard(&self, id: &str) -> Result<Answer> {
+    pub async fn discard(&self, id: &str, closing: &Closing) -> Result<Answer> {
         match self {
-            Reach::Running(client) => client.post(&format!("/quarantine/{id}/drop")).await,
-            Reach::Log(store) => store.quarantine.discard(id).await,
+            Reach::Running(client) => {
+                client
+                    .post_body(&format!("/quarantine/{id}/drop"), closing)
+                    .await
+            }
+            Reach::Log(store) => store.quarantine.discard(id, closing).await,
             Reach::Nothing => Ok(Answer::Missing),
         }
     }
@@ -157,7 +181,7 @@ impl InFlight for Reach {
         Box::pin(async move {
             // A dropped change stays a difference that somebody decided on; it is no drift either.
             let holds = |entry: &Entry| {
-                matches!(entry.state, EntryState::Open | EntryState::Dropped)
+                entry.state.explains()
                     && entry.entity == entity
                     && (entry.stage == Stage::Gate
                         || (entry.flow.as_deref() == Some(flow) && entry.system == to))

@@ -18,10 +18,14 @@ use tokio_util::sync::CancellationToken;
 use super::{Access, Told};
 use crate::config::Config;
 use crate::log::Log;
-use crate::quarantine::{Answer, Entry, Quarantine};
+use crate::quarantine::{Answer, Ask, Closing, Entry, Quarantine};
 use crate::report;
 use crate::status::{Board, Status};
 use crate::supervise::Store;
+use crate::versions::{Known, Versions};
+
+/// How long a capture or a delivery may take to try a change again.
+const ASK_MAX: Duration = Duration::from_secs(20);
 
 /// The HTTP interface, bound but not yet serving.
 pub struct Server {
@@ -73,9 +77,11 @@ impl Server {
         let router = Router::new()
             .route("/health", get(async || "ok"))
             .route("/status", get(status))
+            .route("/known", get(known))
             .route("/quarantine", get(list))
             .route("/quarantine/{id}", get(show))
             .route("/quarantine/{id}/retry", post(retry))
+            .route("/quarantine/{id}/edit", post(edit))
             .route("/quarantine/{id}/drop", post(drop_entry))
             .route("/stop", post(stop_run))
             .layer(axum::middleware::from_fn_with_state(
@@ -158,6 +164,10 @@ async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
     Ok(Json(status))
 }
 
+async fn known(State(shared): State<Shared>) -> Result<Json<Known>, Failure> {
+    Ok(Json(Versions::open(&*shared.log).await?.known()))
+}
+
 async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Entry>>, Failure> {
     Ok(Json(shared.quarantine.all().await?))
 }
@@ -169,23 +179,42 @@ async fn show(
     Ok(Json(shared.quarantine.get(&id).await?))
 }
 
+/// Sends an entry again; the body, which may be left out, says who asks.
 async fn retry(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    body: Option<Json<Ask>>,
 ) -> Result<Json<Answer>, Failure> {
-    Ok(Json(
-        shared
-            .quarantine
-            .retry(&id, Duration::from_secs(20))
-            .await?,
-    ))
+    let by = match body {
+        Some(Json(Ask::Retry { by, .. })) => by,
+        _ => None,
+    };
+    let ask = Ask::Retry { id, by };
+    Ok(Json(shared.quarantine.ask(&ask, ASK_MAX).await?))
 }
 
+/// Sends an entry corrected.
+async fn edit(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    Json(body): Json<Ask>,
+) -> Result<Json<Answer>, Failure> {
+    let Ask::Edit { edit, .. } = body else {
+        let reason = "the body is no correction".to_owned();
+        return Ok(Json(Answer::Failed { reason }));
+    };
+    let ask = Ask::Edit { id, edit };
+    Ok(Json(shared.quarantine.ask(&ask, ASK_MAX).await?))
+}
+
+/// Drops an entry; the body, which may be left out, says who decided, and why.
 async fn drop_entry(
     State(shared): State<Shared>,
     Path(id): Path<String>,
+    body: Option<Json<Closing>>,
 ) -> Result<Json<Answer>, Failure> {
-    Ok(Json(shared.quarantine.discard(&id).await?))
+    let closing = body.map(|Json(closing)| closing).unwrap_or_default();
+    Ok(Json(shared.quarantine.discard(&id, &closing).await?))
 }
 
 async fn stop_run(State(shared): State<Shared>) -> &'static str {

@@ -81,7 +81,7 @@ async fn limited(max_bytes: Option<u64>) -> Vec<(Arc<dyn Log>, Box<dyn Send>)> {
 /// A system with one entity of two lanes, both of this name.
 struct Case {
     name: String,
-    channel: Channel,
+    channel: Arc<Channel>,
     toy: Captured,
 }
 
@@ -96,7 +96,7 @@ impl Case {
             ..(*tests::channel().contract).clone()
         };
         Case {
-            channel: Channel::new(&name, Arc::new(contract)),
+            channel: Arc::new(Channel::new(&name, Arc::new(contract))),
             name,
             toy,
         }
@@ -114,6 +114,8 @@ impl Case {
             log: Arc::clone(log),
             quarantine: Arc::new(Quarantine::open(Arc::clone(log)).await?),
             board: Arc::new(Board::default()),
+            versions: Arc::new(crate::versions::Versions::open(&**log).await.unwrap()),
+            look_every: Duration::from_secs(600),
             desk: None,
         };
         Publisher::take_over(&capture).await
@@ -198,7 +200,7 @@ fn left(publisher: &Publisher, all: &[Mark]) -> Vec<Mark> {
     let after = |mark: &&Mark| resume.as_ref().is_none_or(|at| !at.covers(LIFE, **mark));
     all.iter()
         .filter(after)
-        .filter(|mark| !publisher.covers(lane_of(**mark), LIFE, **mark))
+        .filter(|mark| !publisher.has(lane_of(**mark), LIFE, **mark, false))
         .copied()
         .collect()
 }

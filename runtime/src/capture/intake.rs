@@ -4,53 +4,72 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lockstep_core::connector::Emitted;
-use lockstep_core::contract::Violation;
+use lockstep_core::contract::{Contract, Outcome, lock};
 use lockstep_core::error::{Error, Result};
 use lockstep_core::gate::{Gated, ReadPlan, Rejection, Verdict, row_name};
-use lockstep_core::log::{Channel, Event, event_id};
-use lockstep_core::{Change, Key, Op, Row, Shape};
+use lockstep_core::log::{Event, event_id};
+use lockstep_core::position::Position;
+use lockstep_core::{Change, Op, Shape};
 
 use super::Capture;
-use super::outbox::{EVENT_MAX, Outbox, Segment};
+use super::follow::Standing;
+use super::line::{Line, Turn};
+use super::outbox::{Outbox, Segment};
 use super::over::{Laid, lay_over};
+use super::pieces::{
+    change_entity, former, incomplete, row_names, settle, tombstone, too_large, waits,
+};
 use super::publish::Publisher;
 use super::waiting::{Below, Book, Passed};
 use crate::inbox::Desk;
-use crate::log::Request;
 use crate::plan;
-use crate::quarantine::{Answer, Entry, Former, Held, Quarantine, Stage, State};
+use crate::quarantine::{Entry, Former, Held, Original, Place, Quarantine, Stage, State, Stopped};
+use crate::rules::Tally;
+use crate::status::Board;
+use crate::versions::Versions;
 
-/// Why a change that was too large to be kept whole cannot be sent again.
-const TOO_LARGE_TO_RETRY: &str =
-    "the record is too large to be kept in quarantine; change it in its source, which still has it";
-
-/// Why an observation that could not be read cannot be sent again.
-const UNREADABLE: &str =
-    "the observation cannot be read as a record; publish it again as the contract says, or drop it";
+/// Behind whom a change waits where nothing halts any more.
+const OTHERS: &str = "those before it";
 
 /// Gates a system's changes.
 pub(super) struct Intake {
-    system: String,
-    entities: Vec<Entity>,
+    pub(super) system: String,
+    pub(super) entities: Vec<Entity>,
     /// Which entities a table serves.
     by_table: HashMap<String, Vec<usize>>,
-    quarantine: Arc<Quarantine>,
+    pub(super) quarantine: Arc<Quarantine>,
+    pub(super) versions: Arc<Versions>,
+    pub(super) board: Arc<Board>,
     /// Who waits for verdicts, where the system is an inbox.
-    desk: Option<Arc<Desk>>,
+    pub(super) desk: Option<Arc<Desk>>,
+    /// Counts and tells broken rules.
+    tally: Tally,
 }
 
 /// One entity of the system.
-struct Entity {
-    captured: plan::Captured,
+pub(super) struct Entity {
+    pub(super) captured: plan::Captured,
     /// What of it waits in quarantine.
-    book: Book,
+    pub(super) book: Book,
+    /// What halts it, and who waits behind that.
+    pub(super) line: Line,
+    /// The contract's digest, which entries name.
+    digest: (Arc<Contract>, String),
+    /// How its table was when all was well, and what is wrong with it now.
+    pub(super) standing: Standing,
 }
 
 /// Where a change is being taken in: its life of the source, and where its events go.
-struct Way<'a> {
-    incarnation: &'a Arc<str>,
-    publisher: &'a Publisher,
-    outbox: &'a mut Outbox,
+pub(super) struct Way<'a> {
+    pub(super) incarnation: &'a Arc<str>,
+    pub(super) publisher: &'a Publisher,
+    pub(super) outbox: &'a mut Outbox,
+    /// What was given, where that is not the row itself.
+    pub(super) original: Option<Original>,
+    /// Whether the log cannot resume this life any more, so that marks of it say nothing about how far a lane is covered.
+    pub(super) is_past: bool,
+    /// Whether the change waited in line, so that what this capture sent meanwhile says nothing about it.
+    pub(super) waited: bool,
 }
 
 impl Intake {
@@ -61,12 +80,23 @@ impl Intake {
             entities: Vec::new(),
             by_table: HashMap::new(),
             quarantine: Arc::clone(&capture.quarantine),
+            versions: Arc::clone(&capture.versions),
+            board: Arc::clone(&capture.board),
             desk: capture.desk.clone(),
+            tally: Tally::new(&capture.system, &capture.board),
         };
         let mut waiting: HashMap<String, Vec<Entry>> = HashMap::new();
+        let mut in_line: HashMap<String, Vec<Place>> = HashMap::new();
+        for place in capture.quarantine.places().await? {
+            if place.stage == Stage::Gate && place.system == capture.system {
+                in_line.entry(place.entity.clone()).or_default().push(place);
+            }
+        }
         for entry in capture.quarantine.list(false).await? {
-            // A dropped entry is closed by the next good version of its record.
-            let waits = matches!(entry.state, State::Open | State::Dropped);
+            // A dropped entry is closed by the next good version of its record; so is one that was refused for good, unless nobody but its publisher ever had it.
+            let stands = entry.state != State::Rejected || intake.desk.is_none();
+            // A rule over all records holds no record.
+            let waits = stands && !entry.held.event.is_empty();
             if waits && entry.stage == Stage::Gate && entry.system == capture.system {
                 waiting.entry(entry.entity.clone()).or_default().push(entry);
             }
@@ -82,7 +112,21 @@ impl Intake {
                 capture.quarantine.close(&id, State::Superseded).await?;
             }
             let captured = captured.clone();
-            intake.entities.push(Entity { captured, book });
+            let places = in_line
+                .remove(&captured.contract.entity)
+                .unwrap_or_default();
+            let standing = Standing::of(&captured.shape);
+            let line = Line::load(places.into_iter());
+            intake.entities.push(Entity {
+                digest: (
+                    Arc::clone(&captured.contract),
+                    lock::digest(&captured.contract),
+                ),
+                captured,
+                book,
+                line,
+                standing,
+            });
         }
         Ok(intake)
     }
@@ -94,12 +138,12 @@ impl Intake {
     pub(super) async fn take(
         &mut self,
         batch: &Emitted,
-        publisher: &Publisher,
+        publisher: &mut Publisher,
         outbox: &mut Outbox,
     ) -> Result<()> {
         let incarnation = &batch.position.incarnation;
         for change in &batch.changes {
-            if let Some((rejection, raw)) = self.unreadable(change) {
+            if let Some((rejection, raw)) = self.unreadable(change).await {
                 self.set_aside_unreadable(change, rejection, raw, incarnation, outbox);
                 continue;
             }
@@ -111,25 +155,112 @@ impl Intake {
             };
             // The list is short and cloned to leave `self` free; one table nearly always serves one entity.
             for index in entities.clone() {
-                self.entities[index].follow(&change.shape)?;
-                let laid = self.lay_over(index, change, incarnation).await?;
-                let (change, missing) = match &laid {
-                    Some(laid) => (&laid.change, laid.missing.as_slice()),
-                    None => (change, &[][..]),
-                };
-                let verdict = self.entities[index].captured.read.gate(change);
+                if self.has_to_wait(index, change, incarnation, outbox) {
+                    continue;
+                }
+                let goes_on = self.follow(index, &change.shape, publisher, outbox).await?;
                 let way = Way {
                     incarnation,
                     publisher,
                     outbox,
+                    original: None,
+                    is_past: false,
+                    waited: false,
                 };
-                match incomplete(&verdict, missing) {
-                    Some(rejection) => self.keep(index, change, rejection, true, way),
-                    None => self.route(index, change, verdict, way),
+                if !goes_on {
+                    self.park(index, change, way);
+                    continue;
                 }
+                let plan = Arc::clone(&self.entities[index].captured.read);
+                self.gate(index, change, &plan, way).await?;
             }
         }
+        // Where a restart would go on may lie before what was told, but whatever comes now comes after that.
+        let told = batch.changes.last().map(|change| change.mark);
+        let told = told.unwrap_or_default().max(batch.position.mark());
+        self.reached(&Position {
+            commit: told.commit,
+            ordinal: told.ordinal,
+            ..batch.position.clone()
+        });
         Ok(())
+    }
+
+    /// Everything up to a position was taken.
+    pub(super) fn reached(&mut self, position: &Position) {
+        for entity in &mut self.entities {
+            entity.line.reached(position);
+        }
+    }
+
+    /// Gates one change and puts the verdict where it belongs. Tells whether that is quarantine.
+    pub(super) async fn gate(
+        &mut self,
+        index: usize,
+        change: &Change,
+        plan: &ReadPlan,
+        mut way: Way<'_>,
+    ) -> Result<bool> {
+        let laid = self.lay_over(index, change, way.incarnation).await?;
+        let (change, missing) = match &laid {
+            Some(laid) => (&laid.change, laid.missing.as_slice()),
+            None => (change, &[][..]),
+        };
+        let verdict = plan.gate(change);
+        if matches!(verdict, Verdict::Reject(_)) && way.original.is_none() {
+            // Only what does not pass is worth another look at what its publisher sent.
+            way.original = match &self.desk {
+                Some(desk) => desk.original(change.mark).await,
+                None => None,
+            };
+        }
+        Ok(match incomplete(&verdict, missing) {
+            Some(rejection) => self.keep(index, change, rejection, true, way),
+            None => self.route(index, change, verdict, way),
+        })
+    }
+
+    /// Puts a change in line where its entity is halted, or where others still wait before it.
+    fn has_to_wait(
+        &mut self,
+        index: usize,
+        change: &Change,
+        incarnation: &Arc<str>,
+        outbox: &mut Outbox,
+    ) -> bool {
+        if self.entities[index].line.is_empty() {
+            return false;
+        }
+        let event = event_id(incarnation, change.mark);
+        let at = match self.entities[index].line.turn(&event) {
+            Turn::Goes => return false,
+            Turn::Held => return true,
+            Turn::Waits(at) => at,
+        };
+        let line = &self.entities[index].line;
+        let message = format!("waits behind {}", line.halted_by().unwrap_or(OTHERS));
+        let mut entry = self.entry(Some(index), change, &event, waits(&message));
+        entry.line = Some(at);
+        if let Some(desk) = &self.desk {
+            desk.waits(change.mark, &message);
+        }
+        self.join(index, entry, outbox);
+        true
+    }
+
+    /// Whether as many changes of an entity wait in line as may: nothing more is taken from the source until somebody decided.
+    pub(super) fn is_full(&self) -> bool {
+        self.entities.iter().any(|entity| entity.line.is_full())
+    }
+
+    /// Keeps a change that waits in line.
+    fn join(&mut self, index: usize, entry: Entry, outbox: &mut Outbox) {
+        let event = entry.held.event.clone();
+        self.entities[index].line.join(entry.id.clone(), event);
+        outbox.set_aside(Entry {
+            state: State::Waiting,
+            ..entry
+        });
     }
 
     /// A patch of a row that waits in quarantine, laid over what waits: what was refused with it is in no target.
@@ -139,7 +270,7 @@ impl Intake {
         change: &Change,
         incarnation: &str,
     ) -> Result<Option<Laid>> {
-        let Entity { captured, book } = &self.entities[index];
+        let Entity { captured, book, .. } = &self.entities[index];
         if book.is_empty() || !change.op.is_upsert() || change.row.is_whole() {
             return Ok(None);
         }
@@ -155,9 +286,12 @@ impl Intake {
         })
     }
 
-    /// Why an observation cannot even be read, with its beginning.
-    fn unreadable(&self, change: &Change) -> Option<(Rejection, String)> {
-        self.desk.as_ref()?.unreadable(change.mark)
+    /// Why an observation cannot even be read, with what its publisher sent.
+    async fn unreadable(&self, change: &Change) -> Option<(Rejection, Original)> {
+        let desk = self.desk.as_ref()?;
+        let (rejection, seen) = desk.unreadable(change.mark)?;
+        let original = desk.original(change.mark).await;
+        Some((rejection, original.unwrap_or(seen)))
     }
 
     /// Puts an observation that cannot be read into quarantine; it may not even be of an entity of ours.
@@ -165,7 +299,7 @@ impl Intake {
         &mut self,
         change: &Change,
         rejection: Rejection,
-        raw: String,
+        raw: Original,
         incarnation: &Arc<str>,
         outbox: &mut Outbox,
     ) {
@@ -174,38 +308,92 @@ impl Intake {
         if let Some(desk) = &self.desk {
             desk.refused(change.mark, &rejection.violations);
         }
+        let contract = index.map(|index| &*self.entities[index].captured.contract);
+        self.tally.note(contract, &rejection.violations);
         let event = event_id(incarnation, change.mark);
         let mut entry = self.entry(index, change, &event, rejection);
-        entry.held.raw = Some(raw);
-        if let Some(index) = index {
-            let book = &mut self.entities[index].book;
-            let superseded = book.set_aside(row_names(change, &event), &mut entry);
-            outbox.last().superseded.extend(superseded);
+        entry.held.raw = Some(raw.base64.clone());
+        entry.original = Some(raw);
+        let Some(index) = index else {
+            outbox.set_aside(entry);
+            return;
+        };
+        match self.entities[index].line.turn(&event) {
+            Turn::Goes => self.let_stand(index, row_names(change, &event), entry, outbox),
+            Turn::Held => {}
+            // It says something about its record, so it takes its turn like any other.
+            Turn::Waits(at) => {
+                entry.line = Some(at);
+                self.join(index, entry, outbox);
+            }
         }
-        outbox.set_aside(entry);
     }
 
-    /// Puts a verdict where it belongs.
-    fn route(&mut self, index: usize, change: &Change, verdict: Verdict, way: Way<'_>) {
+    /// Lets an entry stand for its rows.
+    pub(super) fn let_stand(
+        &mut self,
+        index: usize,
+        rows: impl Iterator<Item = String>,
+        mut entry: Entry,
+        outbox: &mut Outbox,
+    ) {
+        let superseded = self.entities[index].book.set_aside(rows, &mut entry);
+        outbox.set_aside(entry);
+        outbox.last().superseded.extend(superseded);
+    }
+
+    /// Puts a verdict where it belongs. Tells whether that is quarantine.
+    fn route(&mut self, index: usize, change: &Change, verdict: Verdict, way: Way<'_>) -> bool {
         match verdict {
-            Verdict::Skip => self.send(index, change, None, way),
+            Verdict::Skip => {
+                let gone = self.left_out(index, change);
+                self.send(index, change, gone, way)
+            }
             Verdict::Pass(gated) => self.send(index, change, Some(gated), way),
             Verdict::Reject(rejection) => self.set_aside(index, change, rejection, way),
             Verdict::Barrier(barrier) => self.clear(index, change, &barrier, way),
         }
     }
 
+    /// What targets are told of a row that the filter leaves out as its table is read again: it may have been of the entity before, and left while that was held.
+    fn left_out(&self, index: usize, change: &Change) -> Option<Gated> {
+        let Entity {
+            captured, standing, ..
+        } = &self.entities[index];
+        if change.op != Op::Snapshot || !standing.may_have_left {
+            return None;
+        }
+        let left = Change {
+            op: Op::Updated,
+            before: None,
+            ..change.clone()
+        };
+        match captured.read.gate(&left) {
+            Verdict::Pass(gated) => Some(gated),
+            _ => None,
+        }
+    }
+
     /// Sends a barrier down every lane of the entity: none of its records is left.
-    fn clear(&mut self, index: usize, change: &Change, barrier: &Change, way: Way<'_>) {
+    pub(super) fn clear(
+        &mut self,
+        index: usize,
+        change: &Change,
+        barrier: &Change,
+        way: Way<'_>,
+    ) -> bool {
         let Way {
             incarnation,
             publisher,
             outbox,
+            is_past,
+            waited,
+            ..
         } = way;
         let id = event_id(incarnation, change.mark);
         outbox.begin();
         for slot in publisher.slots_of(index) {
-            if !publisher.covers(slot, incarnation, change.mark) {
+            if is_past || !publisher.has(slot, incarnation, change.mark, waited) {
                 let event = Event {
                     change: barrier.clone(),
                     key: None,
@@ -213,21 +401,31 @@ impl Intake {
                     replaced_by: None,
                     id: id.as_str().into(),
                 };
+                let channel = publisher.channel(index);
                 // A barrier has no data, so it is never too large.
-                let _ = outbox.push(slot, publisher.channel(index), event, incarnation);
+                let _ = if is_past {
+                    outbox.push_again(slot, channel, event)
+                } else {
+                    outbox.push(slot, channel, event, incarnation)
+                };
             }
         }
         let gone = self.entities[index].book.cleared(&id);
         outbox.last().superseded.extend(gone);
         outbox.seal();
+        false
     }
 
     /// Sends a record on, with the tombstones of the keys it has no longer; where the mapping leaves the row out, only those.
-    fn send(&mut self, index: usize, change: &Change, gated: Option<Gated>, way: Way<'_>) {
+    fn send(&mut self, index: usize, change: &Change, gated: Option<Gated>, way: Way<'_>) -> bool {
+        self.tell_noted(index, change, gated.as_ref());
         let Way {
             incarnation,
             publisher,
             outbox,
+            original,
+            is_past,
+            waited,
         } = way;
         let id = event_id(incarnation, change.mark);
         let mut passed = Passed::default();
@@ -253,12 +451,13 @@ impl Intake {
             key,
             lane,
             replaces,
+            ..
         }) = gated
         {
             let slot = publisher.slot(index, lane);
-            if events.is_empty() && replaces.is_none() && !passed.returned {
+            if events.is_empty() && replaces.is_none() && !passed.returned && !is_past {
                 // By far the most changes go this way.
-                let covered = publisher.covers(slot, incarnation, mark);
+                let covered = publisher.has(slot, incarnation, mark, waited);
                 let event = Event {
                     change: record,
                     key: Some(key),
@@ -272,15 +471,16 @@ impl Intake {
                     outbox.push(slot, channel, event, incarnation)
                 };
                 settle(outbox, passed);
-                if let Err(large) = sent {
-                    let way = Way {
-                        incarnation,
-                        publisher,
-                        outbox,
-                    };
-                    self.set_aside(index, change, too_large(large.bytes), way);
-                }
-                return;
+                let Err(large) = sent else { return false };
+                let way = Way {
+                    incarnation,
+                    publisher,
+                    outbox,
+                    original,
+                    is_past,
+                    waited,
+                };
+                return self.set_aside(index, change, too_large(large.bytes), way);
             }
             let old = replaces.as_ref().and_then(|(old, old_lane)| {
                 let event = tombstone(channel, old, Some(&key), change, &format!("{id}/old"))?;
@@ -298,67 +498,109 @@ impl Intake {
             events.extend(old);
         }
         // What was held in quarantine itself is not in its lane, however far the lane is.
-        events.retain(|(slot, _)| passed.returned || !publisher.covers(*slot, incarnation, mark));
-        if !events.is_empty() {
+        let anew = is_past || passed.returned;
+        events.retain(|(slot, _)| anew || !publisher.has(*slot, incarnation, mark, waited));
+        if !events.is_empty() || is_past {
             outbox.begin();
         }
         let mut large = None;
         for (slot, event) in events {
             // In a segment of their own: those of one lane are one message, so a crash never parts them.
-            let sent = outbox.push(slot, channel, event, incarnation);
+            let sent = if is_past {
+                outbox.push_again(slot, channel, event)
+            } else {
+                outbox.push(slot, channel, event, incarnation)
+            };
             large = large.or(sent.err());
         }
         settle(outbox, passed);
         outbox.seal();
-        if let Some(large) = large {
-            let way = Way {
-                incarnation,
-                publisher,
-                outbox,
-            };
-            self.set_aside(index, change, too_large(large.bytes), way);
+        let Some(large) = large else { return false };
+        let way = Way {
+            incarnation,
+            publisher,
+            outbox,
+            original,
+            is_past,
+            waited,
+        };
+        self.set_aside(index, change, too_large(large.bytes), way)
+    }
+
+    /// Counts and tells rules that a record breaks though it goes on.
+    fn tell_noted(&mut self, index: usize, change: &Change, gated: Option<&Gated>) {
+        let noted = gated.map_or(&[][..], |gated| gated.noted.as_slice());
+        if noted.is_empty() {
+            return;
+        }
+        let contract = &self.entities[index].captured.contract;
+        self.tally.note(Some(contract), noted);
+        if let Some(desk) = &self.desk {
+            desk.noted(change.mark, noted);
         }
     }
 
     /// Puts a change into quarantine; an older entry of the same row has no meaning any more.
-    fn set_aside(&mut self, index: usize, change: &Change, rejection: Rejection, way: Way<'_>) {
-        self.keep(index, change, rejection, false, way);
+    fn set_aside(
+        &mut self,
+        index: usize,
+        change: &Change,
+        rejection: Rejection,
+        way: Way<'_>,
+    ) -> bool {
+        self.keep(index, change, rejection, false, way)
     }
 
-    /// Puts a change into quarantine, whole or cut already.
-    fn keep(
+    /// Puts a change into quarantine, whole or cut already: to wait for somebody, refused for good, or halting its entity.
+    pub(super) fn keep(
         &mut self,
         index: usize,
         change: &Change,
         rejection: Rejection,
         cut: bool,
         way: Way<'_>,
-    ) {
+    ) -> bool {
         let Way {
             incarnation,
             outbox,
+            original,
             ..
         } = way;
         if let Some(desk) = &self.desk {
             desk.refused(change.mark, &rejection.violations);
         }
+        let contract = &self.entities[index].captured.contract;
+        self.tally.note(Some(contract), &rejection.violations);
         let event = event_id(incarnation, change.mark);
+        let outcome = rejection.outcome();
         let mut entry = self.entry(Some(index), change, &event, rejection);
         entry.held.cut = cut;
-        let Entity { captured, book } = &mut self.entities[index];
+        entry.original = original;
+        if outcome == Outcome::Reject {
+            entry.state = State::Rejected;
+            entry.closed_at = Some(entry.at);
+            if self.desk.is_some() {
+                // An observation that is refused for good was never made: it neither holds its key nor says anything about it.
+                outbox.set_aside(entry);
+                return true;
+            }
+        }
+        let Entity { captured, line, .. } = &mut self.entities[index];
         entry.former = former(&captured.read, change).and_then(|(key, lane)| {
             Some(Former {
                 key: key.values().ok()?,
                 lane,
             })
         });
-        let superseded = book.set_aside(row_names(change, &event), &mut entry);
-        outbox.set_aside(entry);
-        outbox.last().superseded.extend(superseded);
+        if outcome == Outcome::Halt {
+            line.halt(entry.id.clone(), &event);
+        }
+        self.let_stand(index, row_names(change, &event), entry, outbox);
+        true
     }
 
     /// The entry of a change that does not pass, of an entity of ours or of none.
-    fn entry(
+    pub(super) fn entry(
         &self,
         index: Option<usize>,
         change: &Change,
@@ -368,128 +610,24 @@ impl Intake {
         let captured = index.map(|index| &self.entities[index].captured);
         let key = captured.and_then(|captured| captured.read.key_after(change));
         let entity = change_entity(captured, change);
-        Entry {
-            id: format!("gate.{}.{entity}.{}", self.system, event.replace('/', ".")),
+        let stopped = Stopped {
             stage: Stage::Gate,
-            system: self.system.clone(),
+            system: &self.system,
             flow: None,
-            entity: entity.to_owned(),
+            entity,
             key: key.map_or_else(
                 || row_name(&change.shape, &change.row, event),
                 |(key, _)| key.to_string(),
             ),
-            at: jiff::Timestamp::now(),
-            position: event.to_owned(),
             contract: captured.map_or_else(String::new, |captured| {
                 captured.contract.version.to_string()
             }),
-            violations: rejection.violations,
-            held: Held::of(change, event),
-            former: None,
-            state: State::Open,
-            closed_at: None,
-        }
-    }
-
-    /// Gates a quarantined change again, because somebody asked for it.
-    pub(super) async fn request(
-        &mut self,
-        request: Request,
-        publisher: &Publisher,
-        outbox: &mut Outbox,
-    ) {
-        let id = String::from_utf8_lossy(&request.payload).into_owned();
-        let answer = match self.retry(&id, publisher, outbox).await {
-            Ok(None) => {
-                // Answered when the event is durable.
-                outbox.last().retried.push((id, request.reply));
-                outbox.seal();
-                return;
-            }
-            Ok(Some(answer)) => answer,
-            Err(error) => Answer::Failed {
-                reason: error.chain(),
-            },
         };
-        let _ = request.reply.send(answer.to_bytes());
-    }
-
-    /// Puts a quarantined change into a segment of its own, if it passes now.
-    async fn retry(
-        &mut self,
-        id: &str,
-        publisher: &Publisher,
-        outbox: &mut Outbox,
-    ) -> Result<Option<Answer>> {
-        let Some(entry) = self.quarantine.get(id).await? else {
-            return Ok(Some(Answer::Missing));
-        };
-        if entry.state != State::Open {
-            return Ok(Some(Answer::Closed { state: entry.state }));
+        let id = format!("gate.{}.{entity}.{}", self.system, event.replace('/', "."));
+        Entry {
+            digest: index.map(|index| self.entities[index].digest()),
+            ..Entry::open(id, stopped, Held::of(change, event), rejection.violations)
         }
-        if entry.held.raw.is_some() {
-            return Ok(Some(Answer::Failed {
-                reason: UNREADABLE.to_owned(),
-            }));
-        }
-        if entry.held.cut {
-            return Ok(Some(Answer::Failed {
-                reason: TOO_LARGE_TO_RETRY.to_owned(),
-            }));
-        }
-        let known = |entity: &Entity| entity.captured.contract.entity == entry.entity;
-        let Some(index) = self.entities.iter().position(known) else {
-            let reason = "no flow captures this entity any more".to_owned();
-            return Ok(Some(Answer::Failed { reason }));
-        };
-        if !self.entities[index].book.holds(&entry) {
-            // A newer change of the row is on its way already.
-            return Ok(Some(Answer::Closed {
-                state: State::Superseded,
-            }));
-        }
-        let change = entry.change();
-        let plan = self.entities[index].compile(&change.shape)?;
-        let Gated {
-            change: record,
-            key,
-            lane,
-            ..
-        } = match plan.gate(&change) {
-            Verdict::Pass(gated) => gated,
-            Verdict::Reject(rejection) => return Ok(Some(Answer::rejected(&rejection.violations))),
-            Verdict::Skip | Verdict::Barrier(_) => {
-                let reason = "the mapping's filter leaves this row out".to_owned();
-                return Ok(Some(Answer::Failed { reason }));
-            }
-        };
-        let channel = publisher.channel(index);
-        // The row its record had is known by what waits, not by the change: another record may have that key by now.
-        let former = self.entities[index].book.former(&entry);
-        let former = former.filter(|(former, _)| *former != key);
-        outbox.begin();
-        if let Some((former, lane)) = former {
-            let id = format!("{}/former", entry.held.event);
-            if let Some(event) = tombstone(channel, &former, Some(&key), &change, &id) {
-                // It holds a key only, so it is never too large.
-                let _ = outbox.push_again(publisher.slot(index, lane), channel, event);
-            }
-        }
-        let event = Event {
-            change: Change {
-                before: None,
-                ..record
-            },
-            key: Some(key),
-            replaces: None,
-            replaced_by: None,
-            id: entry.held.event.as_str().into(),
-        };
-        if let Err(large) = outbox.push_again(publisher.slot(index, lane), channel, event) {
-            return Ok(Some(Answer::rejected(&too_large(large.bytes).violations)));
-        }
-        self.entities[index].book.forget(&entry);
-        Ok(None)
     }
 
     /// Closes what a durable segment settled.
@@ -498,6 +636,18 @@ impl Intake {
             let of = |entity: &&mut Entity| entity.captured.contract.entity == entry.entity;
             if let Some(entity) = self.entities.iter_mut().find(of) {
                 entity.book.stored(&entry);
+                entity.line.stored(&entry.id);
+                let halts = entry.halts() && entity.line.is_halted_by(&entry.id);
+                // A replay of what somebody decided about before halts nothing.
+                if halts
+                    && self
+                        .quarantine
+                        .get(&entry.id)
+                        .await?
+                        .is_none_or(|now| !now.halts())
+                {
+                    entity.line.lift(&entry.id);
+                }
             }
         }
         for id in segment.superseded.drain(..) {
@@ -506,32 +656,28 @@ impl Intake {
         for id in segment.taken.drain(..) {
             self.quarantine.forget_former(&id).await?;
         }
+        for id in segment.released.drain(..) {
+            self.quarantine.close(&id, State::Retried).await?;
+        }
         for (id, reply) in segment.retried.drain(..) {
             self.quarantine.close(&id, State::Retried).await?;
-            let _ = reply.send(Answer::Done.to_bytes());
+            let _ = reply.send(crate::quarantine::Answer::Done.to_bytes());
         }
         Ok(())
     }
 }
 
 impl Entity {
-    /// Keeps the plan in step with the table's shape.
-    fn follow(&mut self, shape: &Arc<Shape>) -> Result<()> {
-        if Arc::ptr_eq(shape, &self.captured.shape) {
-            return Ok(());
+    /// The digest of its contract, which may have become another one.
+    fn digest(&self) -> String {
+        let (of, digest) = &self.digest;
+        if Arc::ptr_eq(of, &self.captured.contract) {
+            return digest.clone();
         }
-        if **shape != *self.captured.shape {
-            tracing::info!(
-                table = shape.name,
-                "the table has another shape now, compiling its mapping anew"
-            );
-            self.captured.read = self.compile(shape)?;
-        }
-        self.captured.shape = Arc::clone(shape);
-        Ok(())
+        lock::digest(&self.captured.contract)
     }
 
-    fn compile(&self, shape: &Shape) -> Result<Arc<ReadPlan>> {
+    pub(super) fn compile(&self, shape: &Shape) -> Result<Arc<ReadPlan>> {
         let plan::Captured {
             mapping,
             contract,
@@ -553,113 +699,5 @@ impl Entity {
                     "change the mapping or the table, then start again: nothing is lost meanwhile",
                 )
             })
-    }
-}
-
-/// The entity that a change is of, by its contract or by what its publisher called it.
-fn change_entity<'c>(captured: Option<&'c plan::Captured>, change: &'c Change) -> &'c str {
-    captured.map_or(&change.shape.name, |captured| &captured.contract.entity)
-}
-
-/// What the rows are called that the change of an event is about: as it is, and as it was.
-fn row_names(change: &Change, event: &str) -> impl Iterator<Item = String> {
-    let now = row_name(&change.shape, &change.row, event);
-    let before = change.before.as_ref().map(|before| {
-        // What a source did not tell of the old row is as in the new one.
-        let mut row = change.row.clone();
-        for (cell, old) in row.0.iter_mut().zip(&before.0) {
-            if !old.is_unchanged() {
-                *cell = old.clone();
-            }
-        }
-        row_name(&change.shape, &row, event)
-    });
-    let before = before.filter(|before| *before != now);
-    std::iter::once(now).chain(before)
-}
-
-/// The key under which targets hold the record of a change that does not pass, where it would have given it another.
-fn former(plan: &ReadPlan, change: &Change) -> Option<(Key, u32)> {
-    if change.op != Op::Updated {
-        return None;
-    }
-    let before = plan.key_before(change)?;
-    let same = plan
-        .key_after(change)
-        .is_some_and(|(key, _)| key == before.0);
-    (!same).then_some(before)
-}
-
-/// The delete of a key that a record no longer has.
-fn tombstone(
-    channel: &Channel,
-    old: &Key,
-    now: Option<&Key>,
-    change: &Change,
-    id: &str,
-) -> Option<Event> {
-    let mut row = Row::unchanged(channel.shape.columns.len());
-    for (position, value) in channel.contract.key.iter().zip(old.values().ok()?) {
-        row.0[*position] = value.into();
-    }
-    Some(Event {
-        change: Change {
-            shape: Arc::clone(&channel.shape),
-            op: Op::Deleted,
-            row,
-            before: None,
-            mark: change.mark,
-            committed_at: change.committed_at,
-            origin: change.origin.clone(),
-        },
-        key: Some(old.clone()),
-        replaces: None,
-        replaced_by: now.cloned(),
-        id: id.into(),
-    })
-}
-
-/// Leaves with the segment what becomes of quarantine entries once it is durable.
-fn settle(outbox: &mut Outbox, passed: Passed) {
-    if passed.superseded.is_empty() && passed.taken.is_empty() {
-        return;
-    }
-    let segment = outbox.last();
-    segment.superseded.extend(passed.superseded);
-    segment.taken.extend(passed.taken);
-}
-
-/// Why a change of a record that was too large to be kept cannot pass, though it may break no rule itself.
-fn incomplete(verdict: &Verdict, missing: &[String]) -> Option<Rejection> {
-    if missing.is_empty() {
-        return None;
-    }
-    let mut violations = match verdict {
-        Verdict::Reject(rejection) => rejection.violations.clone(),
-        Verdict::Pass(gated) if gated.change.op.is_upsert() => Vec::new(),
-        // The record is gone, whatever is missing of it.
-        Verdict::Pass(_) | Verdict::Skip | Verdict::Barrier(_) => return None,
-    };
-    let columns = missing.join("`, `");
-    violations.push(Violation {
-        field: None,
-        rule: "size".to_owned(),
-        message: format!(
-            "an earlier change of this record was too large to be kept, and this one does not bring `{columns}` again: write that anew in the source"
-        ),
-    });
-    Some(Rejection { violations })
-}
-
-fn too_large(bytes: usize) -> Rejection {
-    let message = format!(
-        "the record is {bytes} bytes as an event, more than the {EVENT_MAX} that a message may hold"
-    );
-    Rejection {
-        violations: vec![Violation {
-            field: None,
-            rule: "size".to_owned(),
-            message,
-        }],
     }
 }

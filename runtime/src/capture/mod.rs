@@ -4,18 +4,25 @@
 //!
 //! Invariants: a quarantine entry is durable before the position that covers it; a position is published after what it covers; the source hears of a position only after it is published.
 
+mod decide;
+mod follow;
+mod hold;
 mod intake;
 mod lanes;
+mod line;
 mod outbox;
 mod over;
+mod pieces;
 mod publish;
+mod reread;
 mod waiting;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lockstep_core::capture::Ledger;
 use lockstep_core::connector::{DynSource, Feed, feed};
+use lockstep_core::contract::drift;
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::subject;
 use lockstep_core::position::Position;
@@ -28,14 +35,21 @@ use crate::log::{self, Log, Service};
 use crate::plan;
 use crate::quarantine::Quarantine;
 use crate::status::Board;
+use crate::versions::Versions;
 use intake::Intake;
+pub(crate) use line::LINE_MAX;
 use outbox::Outbox;
 use publish::{Flight, Landed, Publisher};
+use reread::Rereads;
 
 /// Most batches between a source and its gate.
 const FEED_BATCHES: usize = 4;
 /// How long a position may stay unpublished while nothing else is.
 const POSITION_LINGER: Duration = Duration::from_millis(20);
+/// How often a table that no longer fits is looked at.
+const LOOK_HELD: Duration = Duration::from_secs(3);
+/// How long such a look may take.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// How long a source may take to end when the runtime stops.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -58,6 +72,10 @@ pub struct Capture {
     pub quarantine: Arc<Quarantine>,
     /// Where the state shows.
     pub board: Arc<Board>,
+    /// The versions of contracts and the tables that the log knows.
+    pub versions: Arc<Versions>,
+    /// How often the system is looked at for drift.
+    pub look_every: Duration,
     /// Who waits for verdicts, where the system is an inbox.
     pub desk: Option<Arc<Desk>>,
 }
@@ -80,22 +98,35 @@ impl Capture {
             position = resume.as_ref().map(tracing::field::display),
             "capture starts"
         );
-        let mut intake = Intake::new(self).await?;
+        self.board.capture_judges(&self.system);
+        // Before the quarantine is read: what somebody decides meanwhile is heard.
         let mut control = self
             .log
             .serve(&subject::capture_control(&self.system))
             .await
             .map_err(log::to_error)?;
+        let mut intake = Intake::new(self).await?;
         let source = (self.open)().await?;
+        if self.desk.is_none() {
+            // An inbox's tables are the contracts themselves.
+            intake.begin(&source.discover().await?).await?;
+        }
+        if let Some(position) = &resume {
+            intake.reached(position);
+        }
+        let mut outbox = Outbox::new(publisher.slots());
+        intake.resume(&publisher, &mut outbox).await?;
         let (emitter, feed) = feed(resume.clone(), FEED_BATCHES);
         let mut source = tokio::spawn(source.run(resume.clone(), emitter));
         self.board.capture_started(&self.system);
         let mut session = Session {
             ledger: Ledger::new(resume),
-            outbox: Outbox::new(publisher.slots()),
+            outbox,
             feed,
             unpublished: None,
             beginning: None,
+            rereads: Rereads::default(),
+            look_at: Instant::now() + self.look_every,
         };
         let ended = session
             .run(
@@ -113,7 +144,14 @@ impl Capture {
         if !source.is_finished() && tokio::time::timeout(GRACE, &mut source).await.is_err() {
             source.abort();
         }
-        ended
+        ended.map_err(|error| {
+            if error.error_code() == Some(drift::BREAKING) {
+                // The next life looks at the table as it is, and holds what does not fit, and nothing else.
+                Error::transient("a table has other columns now").because(error)
+            } else {
+                error
+            }
+        })
     }
 }
 
@@ -126,6 +164,10 @@ struct Session {
     unpublished: Option<Position>,
     /// Where the newest life of the source begins.
     beginning: Option<Position>,
+    /// Tables that are to be read again.
+    rereads: Rereads,
+    /// When the system's tables are looked at next.
+    look_at: Instant,
 }
 
 impl Session {
@@ -143,7 +185,11 @@ impl Session {
         let mut drained = false;
         let mut stopping = false;
         let mut in_hand = false;
+        let mut passed_by = false;
         loop {
+            if intake.moves() && self.outbox.has_room() {
+                intake.release(publisher, &mut self.outbox).await?;
+            }
             if flight.is_none() {
                 flight = self.depart(publisher)?;
             }
@@ -165,7 +211,14 @@ impl Session {
                 in_hand = now_in_hand;
                 capture.board.in_hand(&capture.system, in_hand);
             }
+            let full = intake.is_full();
             let position_due = flight.is_none() && self.unpublished.is_some();
+            for index in intake.due() {
+                self.rereads.ask(index, intake.table(index), &self.feed);
+            }
+            if intake.is_held() {
+                self.look_at = self.look_at.min(Instant::now() + LOOK_HELD);
+            }
             tokio::select! {
                 biased;
                 landed = wait(&mut flight), if flight.is_some() => {
@@ -176,12 +229,18 @@ impl Session {
                     stopping = true;
                     let _ = self.feed.stop.send(true);
                 }
-                batch = self.feed.batches.recv(), if !drained && self.outbox.has_room() => {
+                batch = self.feed.batches.recv(), if !drained && self.outbox.has_room() && (stopping || !full) => {
                     let Some(batch) = batch else {
                         drained = true;
                         continue;
                     };
+                    passed_by |= full;
+                    if passed_by {
+                        // The end of the pipe is all that is wanted; no position covers this, so it comes again.
+                        continue;
+                    }
                     let ticket = self.ledger.enter(batch.position.clone());
+                    self.rereads.entered(ticket, &self.feed);
                     if batch.changes.is_empty() && self.begins(&batch.position, publisher) {
                         self.beginning = Some(batch.position.clone());
                     } else {
@@ -192,6 +251,9 @@ impl Session {
                 }
                 Some(request) = control.requests.recv() => {
                     intake.request(request, publisher, &mut self.outbox).await;
+                }
+                () = tokio::time::sleep_until(self.look_at.into()), if !drained && !stopping => {
+                    self.look(capture, intake, publisher).await?;
                 }
                 () = tokio::time::sleep(POSITION_LINGER), if position_due => {
                     flight = Some(publisher.send(None, self.unpublished.take()));
@@ -243,6 +305,9 @@ impl Session {
     ) -> Result<()> {
         publisher.landed(&landed);
         if let Some(position) = landed.position {
+            for index in self.rereads.said() {
+                intake.is_read_again(index).await?;
+            }
             // The log says it, so the source may release it.
             let _ = self.feed.safe.send(Some(position));
         }
@@ -260,7 +325,35 @@ impl Session {
                 self.unpublished = Some(position.clone());
             }
         }
+        self.rereads.settled(&self.ledger);
         Ok(())
+    }
+
+    /// Looks whether the system's tables still fit; one that is away is looked at another time.
+    async fn look(
+        &mut self,
+        capture: &Capture,
+        intake: &mut Intake,
+        publisher: &mut Publisher,
+    ) -> Result<()> {
+        self.look_at = Instant::now() + capture.look_every;
+        if capture.desk.is_some() {
+            return Ok(());
+        }
+        let looked =
+            tokio::time::timeout(LOOK_MAX, async { (capture.open)().await?.discover().await });
+        match looked.await {
+            Ok(Ok(shapes)) => intake.look(&shapes, publisher, &mut self.outbox).await,
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    system = capture.system,
+                    error = error.chain(),
+                    "the tables cannot be looked at now"
+                );
+                Ok(())
+            }
+            Err(_) => Ok(()),
+        }
     }
 }
 
@@ -300,40 +393,17 @@ pub(crate) mod tests {
     use std::sync::Arc;
 
     use jiff::Timestamp;
-    use lockstep_core::contract::{Class, Contract, Deletes, Field, Limits, Truth};
+    use lockstep_core::contract::{Contract, Field};
     use lockstep_core::log::{Channel, Event, event_id};
     use lockstep_core::position::Mark;
     use lockstep_core::{Change, Key, Op, Row, Type, Value};
 
     /// A channel whose records are one number.
     pub(crate) fn channel() -> Channel {
-        let field = Field {
-            name: "id".into(),
-            kind: Type::Int,
-            required: true,
-            nullable: false,
-            description: None,
-            limits: Limits::default(),
-            allowed: None,
-            default: None,
-            class: Class::Internal,
-            handling: Default::default(),
-            owner: None,
-            truth: None,
-        };
+        let field = Field::new("id", Type::Int);
         let contract = Contract {
-            id: "thing".into(),
-            entity: "thing".into(),
-            version: "1.0.0".parse().unwrap(),
-            description: None,
-            fields: vec![field],
-            key: vec![0],
-            lane_key: vec![0],
             lanes: 2,
-            owner: None,
-            truth: Truth::Owner,
-            deletes: Deletes::Propagate,
-            rules: Vec::new(),
+            ..Contract::new("thing", "1.0.0".parse().unwrap(), vec![field])
         };
         Channel::new("crm", Arc::new(contract))
     }

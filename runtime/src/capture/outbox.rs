@@ -55,6 +55,8 @@ pub(super) struct Segment {
     pub(super) tickets: Vec<Ticket>,
     /// Retried quarantine entries that are answered when this segment is durable.
     pub(super) retried: Vec<(String, oneshot::Sender<bytes::Bytes>)>,
+    /// Entries of changes that waited in line and go on with this segment.
+    pub(super) released: Vec<String>,
     /// Whether the next event begins a segment of its own.
     closed: bool,
 }
@@ -64,6 +66,8 @@ pub(super) struct Segment {
 pub(super) struct Outgoing {
     /// Its lane.
     pub(super) slot: usize,
+    /// What its events have in common.
+    pub(super) channel: Arc<Channel>,
     /// Its events.
     pub(super) frame: FrameBuilder,
     /// The greatest mark among them.
@@ -90,7 +94,7 @@ impl Outbox {
     pub(super) fn push(
         &mut self,
         slot: usize,
-        channel: &Channel,
+        channel: &Arc<Channel>,
         event: Event,
         incarnation: &Arc<str>,
     ) -> Result<(), TooLarge> {
@@ -99,8 +103,12 @@ impl Outbox {
             segment.closed
                 || segment.incarnation.as_ref().is_some_and(other)
                 || segment.index[slot].is_some_and(|at| {
-                    let frame = &segment.lanes[at as usize].frame;
-                    frame.events() >= FRAME_EVENTS || frame.bytes() >= FRAME_BYTES
+                    let Outgoing {
+                        frame, channel: of, ..
+                    } = &segment.lanes[at as usize];
+                    // A message is of one version of the contract.
+                    let other = !Arc::ptr_eq(of, channel);
+                    other || frame.events() >= FRAME_EVENTS || frame.bytes() >= FRAME_BYTES
                 })
         };
         if self.segments.back().is_none_or(unfit) {
@@ -119,15 +127,15 @@ impl Outbox {
     pub(super) fn push_again(
         &mut self,
         slot: usize,
-        channel: &Channel,
+        channel: &Arc<Channel>,
         event: Event,
     ) -> Result<(), TooLarge> {
         self.add(slot, channel, event)
     }
 
-    fn add(&mut self, slot: usize, channel: &Channel, event: Event) -> Result<(), TooLarge> {
+    fn add(&mut self, slot: usize, channel: &Arc<Channel>, event: Event) -> Result<(), TooLarge> {
         let (mark, at) = (event.change.mark, event.change.committed_at);
-        let outgoing = self.last().lane(slot, mark, at);
+        let outgoing = self.last().lane(slot, channel, mark, at);
         let before = outgoing.frame.bytes();
         outgoing.frame.push(channel, event, EVENT_MAX)?;
         outgoing.mark = outgoing.mark.max(mark);
@@ -203,7 +211,13 @@ impl Segment {
             .sum()
     }
 
-    fn lane(&mut self, slot: usize, mark: Mark, oldest: Timestamp) -> &mut Outgoing {
+    fn lane(
+        &mut self,
+        slot: usize,
+        channel: &Arc<Channel>,
+        mark: Mark,
+        oldest: Timestamp,
+    ) -> &mut Outgoing {
         let at = match self.index[slot] {
             Some(at) => at as usize,
             None => {
@@ -211,6 +225,7 @@ impl Segment {
                 self.index[slot] = Some(at as u32);
                 self.lanes.push(Outgoing {
                     slot,
+                    channel: Arc::clone(channel),
                     frame: FrameBuilder::default(),
                     mark,
                     oldest,
@@ -229,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_lane_has_one_message_a_segment() {
-        let (channel, life) = (channel(), Arc::from("i"));
+        let (channel, life) = (Arc::new(channel()), Arc::from("i"));
         let mut outbox = Outbox::new(2);
         for n in 0..2500 {
             outbox.push(0, &channel, event(&channel, n), &life).unwrap();
@@ -249,7 +264,7 @@ mod tests {
 
     #[test]
     fn lives_of_a_source_are_never_mixed() {
-        let channel = channel();
+        let channel = Arc::new(channel());
         let mut outbox = Outbox::new(1);
         for life in ["one", "one", "two"] {
             let (life, event) = (Arc::from(life), event(&channel, 1));
@@ -263,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_sealed_segment_takes_nothing_more() {
-        let (channel, life) = (channel(), Arc::from("i"));
+        let (channel, life) = (Arc::new(channel()), Arc::from("i"));
         let mut outbox = Outbox::new(1);
         outbox.push(0, &channel, event(&channel, 1), &life).unwrap();
         outbox.begin();

@@ -102,8 +102,10 @@ mod tests {
                 entities: Plan::of(&config, &preflight).captures["crm"].clone(),
                 open: Box::new(|| Box::pin(async { unreachable!("no source is opened here") })),
                 log: Arc::clone(&log),
-                quarantine: Arc::new(Quarantine::open(log).await.unwrap()),
+                quarantine: Arc::new(Quarantine::open(Arc::clone(&log)).await.unwrap()),
                 board: Arc::new(Board::default()),
+                versions: Arc::new(crate::versions::Versions::open(&*log).await.unwrap()),
+                look_every: Duration::from_secs(600),
                 desk: None,
             };
             let publisher = Publisher::take_over(&capture).await.unwrap();
@@ -148,7 +150,7 @@ mod tests {
             let batch = self.feed.batches.recv().await.unwrap();
             let taken = self
                 .intake
-                .take(&batch, &self.publisher, &mut self.outbox)
+                .take(&batch, &mut self.publisher, &mut self.outbox)
                 .await;
             taken.unwrap();
         }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use lockstep_core::contract::Contract;
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::{Channel, subject};
 use lockstep_core::position::{Mark, Position};
@@ -25,6 +26,8 @@ pub(super) struct Publisher {
     owned: Owned,
     channels: Vec<Arc<Channel>>,
     lanes: Vec<Lane>,
+    /// By slot, what each lane covered when the system was taken over.
+    at_first: Vec<Option<Position>>,
     /// For each slot, the entity it belongs to.
     entity_of: Vec<usize>,
     /// For each entity, its first slot.
@@ -65,7 +68,19 @@ impl Publisher {
             let contract = &captured.contract;
             let subject = |lane| subject::settled(&contract.entity, contract.version.major, lane);
             let subjects: Vec<String> = (0..contract.lanes).map(subject).collect();
-            fenced.push(lanes::fence_all(&*log, &capture.system, &mut owned, &subjects).await?);
+            let mut lanes = lanes::fence_all(&*log, &capture.system, &mut owned, &subjects).await?;
+            // Whoever still writes another major must not come after what is written here.
+            let known = capture.versions.known();
+            for (major, count) in known.lanes(contract) {
+                if major == contract.version.major {
+                    continue;
+                }
+                let subject = |lane| subject::settled(&contract.entity, major, lane);
+                let subjects: Vec<String> = (0..count).map(subject).collect();
+                let older = lanes::fence_all(&*log, &capture.system, &mut owned, &subjects).await?;
+                carry_on(&mut lanes, &older);
+            }
+            fenced.push(lanes);
         }
         let mut publisher = Publisher {
             system: capture.system.clone(),
@@ -74,6 +89,7 @@ impl Publisher {
             owned,
             channels: Vec::new(),
             lanes: Vec::new(),
+            at_first: Vec::new(),
             entity_of: Vec::new(),
             first_slot: Vec::new(),
         };
@@ -90,6 +106,8 @@ impl Publisher {
             publisher
                 .entity_of
                 .extend(std::iter::repeat_n(entity, lanes.len()));
+            let covered = lanes.iter().map(|lane| lane.covered.clone());
+            publisher.at_first.extend(covered);
             publisher.lanes.extend(lanes);
         }
         Ok(publisher)
@@ -131,13 +149,25 @@ impl Publisher {
         first..first + self.channels[entity].contract.lanes as usize
     }
 
+    /// Goes on with another version of an entity's contract, of the same major and lanes.
+    pub(super) fn goes_on_with(&mut self, entity: usize, contract: &Arc<Contract>) {
+        let channel = Channel::new(&self.system, Arc::clone(contract));
+        self.channels[entity] = Arc::new(channel);
+    }
+
     pub(super) fn channel(&self, entity: usize) -> &Arc<Channel> {
         &self.channels[entity]
     }
 
-    /// Tells whether a change stands in a lane already, because an earlier life of this source published it.
-    pub(super) fn covers(&self, slot: usize, incarnation: &str, mark: Mark) -> bool {
-        self.lanes[slot].covers(incarnation, mark)
+    /// Tells whether a change stands in a lane already, because an earlier life of this source published it; of one that `waited` in line, whether an earlier life of the capture sent it and did not live to say so.
+    ///
+    /// What this life sent meanwhile says nothing about it.
+    pub(super) fn has(&self, slot: usize, incarnation: &str, mark: Mark, waited: bool) -> bool {
+        if !waited {
+            return self.lanes[slot].covers(incarnation, mark);
+        }
+        let covered = self.at_first[slot].as_ref();
+        covered.is_some_and(|covered| covered.covers(incarnation, mark))
     }
 
     /// Publishes a segment and a position, both if both are given, so that they share a commit of the log.
@@ -230,7 +260,7 @@ impl Publisher {
                 continue;
             }
             let lane = &self.lanes[outgoing.slot];
-            let channel = &self.channels[self.entity_of[outgoing.slot]];
+            let channel = &outgoing.channel;
             let position = match &segment.incarnation {
                 Some(incarnation) => Some(lane.reach(incarnation, outgoing.mark)),
                 None => lane.covered.clone(),
@@ -253,6 +283,24 @@ impl Publisher {
                 oldest: outgoing.oldest,
                 entity: channel.contract.entity.clone(),
             });
+        }
+    }
+}
+
+/// Lanes of one major go on where those of another ended, where the same records are in them: what a replay tells once more is there already.
+fn carry_on(lanes: &mut [Lane], older: &[Lane]) {
+    if lanes.len() != older.len() {
+        return;
+    }
+    for (lane, older) in lanes.iter_mut().zip(older) {
+        let further = match (&lane.covered, &older.covered) {
+            (Some(own), Some(other)) => {
+                own.incarnation == other.incarnation && other.mark() > own.mark()
+            }
+            (own, _) => own.is_none(),
+        };
+        if further {
+            lane.covered.clone_from(&older.covered);
         }
     }
 }

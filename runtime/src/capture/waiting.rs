@@ -215,7 +215,7 @@ mod tests {
     use lockstep_core::{Change, Column, Op, Row, Shape, Type, Value};
 
     use super::*;
-    use crate::quarantine::{Held, Stage, State};
+    use crate::quarantine::{Held, Stage, Stopped};
 
     fn id(commit: u64) -> String {
         event_id("i", Mark { commit, ordinal: 0 })
@@ -239,24 +239,21 @@ mod tests {
             committed_at: jiff::Timestamp::UNIX_EPOCH,
             origin: None,
         };
-        Entry {
-            id: format!("e{commit}"),
+        let stopped = Stopped {
             stage: Stage::Gate,
-            system: "crm".into(),
+            system: "crm",
             flow: None,
-            entity: "thing".into(),
+            entity: "thing",
             key: row.into(),
-            at: jiff::Timestamp::UNIX_EPOCH,
-            position: id(commit),
             contract: "1.0.0".into(),
-            violations: Vec::new(),
-            held: Held::of(&change, &id(commit)),
+        };
+        let held = Held::of(&change, &id(commit));
+        Entry {
             former: former.map(|text| Former {
                 key: vec![Value::text(text)],
                 lane: 3,
             }),
-            state: State::Open,
-            closed_at: None,
+            ..Entry::open(format!("e{commit}"), stopped, held, Vec::new())
         }
     }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Context, Exit, any_error};
 use crate::config::{self, Config};
+use crate::versions::Known;
 
 /// Look at everything before the start: configuration, contracts, systems, mappings, log
 ///
@@ -42,7 +43,7 @@ impl<'a> Checked<'a> {
 
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
-        let (config, mut findings) = match config::load(&cx.file, &cx.registry) {
+        let (mut config, mut findings) = match config::load(&cx.file, &cx.registry) {
             Ok(loaded) => loaded,
             Err(findings) => {
                 let unreadable = |f: &Diagnostic| matches!(f.code, "LS-G001" | "LS-G002");
@@ -56,14 +57,20 @@ impl Args {
         };
         let mut exit = Exit::Clean;
         if !self.offline {
+            let known = Known::reach(&config).await;
+            let refused = known.judge(&config);
+            known.apply(&mut config);
             let preflight = config::preflight(&config, &cx.registry).await;
-            exit = if preflight.is_sound() {
+            exit = if preflight.is_sound() && refused.is_empty() {
                 Exit::Clean
+            } else if !refused.is_empty() {
+                Exit::Findings
             } else if preflight.is_environment() {
                 Exit::Environment
             } else {
                 Exit::Findings
             };
+            findings.extend(refused);
             findings.extend(preflight.findings);
             findings.extend(config::preflight::running(&config).await);
         }
@@ -98,7 +105,7 @@ fn summary(config: &Config, findings: &[Diagnostic], offline: bool) -> String {
 }
 
 /// `1 flow`, `2 flows`.
-pub(super) fn count(number: usize, what: &str) -> String {
+pub(crate) fn count(number: usize, what: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {what}{s}")
 }

@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod connectors;
+mod contract;
 mod explain;
 mod logging;
 mod map;
@@ -27,8 +28,10 @@ use lockstep_core::error::Error;
 
 use crate::api::Reach;
 use crate::config::{self, Config};
+use crate::versions::Known;
 use output::Output;
 
+pub(crate) use self::check::count;
 pub use self::schemas::schemas;
 
 /// Code → page, for wrong usage.
@@ -44,6 +47,12 @@ pub const CODES: &[(&str, &str)] = &[
         "Something outside stood in the way: a system, the log, the running process.\n\
          Check: the message names it, from the outside in.\n\
          Safe: mend it and run the command again; what was under way is not lost.",
+    ),
+    (
+        "LS-U010",
+        "Data to be tested or profiled cannot be read as records.\n\
+         Check: the message names the file, the line and what stands in the way; data is read from .jsonl, .ndjson, .json and .csv.\n\
+         Safe: mend the file or write it in another of these forms; nothing was done.",
     ),
     (
         "LS-U002",
@@ -118,6 +127,7 @@ enum Command {
     Quarantine(quarantine::Args),
     Map(map::Args),
     Connectors(connectors::Args),
+    Contract(Box<contract::Args>),
     Explain(explain::Args),
     Completions(completions::Args),
 }
@@ -132,6 +142,7 @@ impl Command {
             Command::Quarantine(args) => args.run(cx).await,
             Command::Map(args) => args.run(cx).await,
             Command::Connectors(args) => args.run(cx),
+            Command::Contract(args) => args.run(cx).await,
             Command::Explain(args) => args.run(cx),
             Command::Completions(args) => args.run(cx),
         }
@@ -185,6 +196,16 @@ impl Context {
             }
             Err(findings) => Err(self.fail(&findings, Exit::Usage)),
         }
+    }
+
+    /// Loads the configuration as the log knows it: with what was taken along from sources, and the versions that ran.
+    ///
+    /// # Errors
+    /// How to end the command; what is wrong has been shown.
+    pub async fn load_as_known(&self) -> Result<Config, Exit> {
+        let mut config = self.load()?;
+        Known::reach(&config).await.apply(&mut config);
+        Ok(config)
     }
 
     /// Loads the configuration and finds the running process, or its log where none runs.

@@ -1,14 +1,27 @@
 //! `lockstep quarantine`: look at what did not pass, and decide about it.
 
+mod edit;
+mod export;
+mod filter;
+mod guards;
+mod show;
+
+use std::collections::BTreeMap;
+
 use comfy_table::{ContentArrangement, Table, presets};
-use lockstep_core::Cell;
-use lockstep_core::diagnostic::Diagnostic;
+use indicatif::{ProgressBar, ProgressStyle};
+use lockstep_core::diagnostic::{Diagnostic, suggestion};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, Exit};
 use crate::api::Reach;
-use crate::quarantine::{Answer, Entry, Reason, State, Summary};
+use crate::config::Config;
+use crate::quarantine::{Answer, Ask, Closing, Reason, State, Summary};
+pub(super) use export::Line;
+use filter::{Filter, Wanted};
+use guards::Guards;
+pub(super) use show::Shown;
 
 /// Look at changes that broke their contract or that a target refused, and decide about them
 #[derive(Debug, clap::Args)]
@@ -20,19 +33,30 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Every open entry, with its reasons
+    /// Entries, with their reasons
     #[command(
-        after_help = "Examples:\n  lockstep quarantine list\n  lockstep quarantine list --all --json"
+        after_help = "Examples:\n  lockstep quarantine list\n  lockstep quarantine list --entity order --rule allowed --since 2h\n  lockstep quarantine list --by rule\n  lockstep quarantine list --all --json\n\nExit codes: 0 listed, 2 wrong usage, 3 the log cannot be read."
     )]
     List {
-        /// Closed entries too
-        #[arg(long)]
+        /// Closed and waiting entries too
+        #[arg(long, conflicts_with = "state")]
         all: bool,
-        /// Only this entity
+        /// Only entries in this state: open, waiting, rejected, dropped, superseded, retried or all
         #[arg(long)]
-        entity: Option<String>,
+        state: Option<String>,
+        #[command(flatten)]
+        filter: Filter,
+        /// Count instead of listing
+        #[arg(long, value_name = "WHAT")]
+        by: Option<By>,
+        /// Show keys of protected fields
+        #[arg(long)]
+        show_values: bool,
     },
-    /// One entry: reasons, place, and with `--show-values` the record
+    /// One entry: reasons, place, what was tried, and with `--show-values` the record
+    #[command(
+        after_help = "Examples:\n  lockstep quarantine show ID\n  lockstep quarantine show ID --show-values --json\n\nExit codes: 0 shown, 2 no such entry, 3 the log cannot be read."
+    )]
     Show {
         /// The entry's id, as `list` gives it
         id: String,
@@ -40,54 +64,75 @@ enum What {
         #[arg(long)]
         show_values: bool,
     },
+    Edit(edit::Args),
     /// Send changes again, after the contract, the mapping or the target was mended
     #[command(
-        after_help = "Examples:\n  lockstep quarantine retry gate.erp.stock_level.…\n  lockstep quarantine retry --all"
+        after_help = "Entries are sent one after the other, oldest first, so the changes of a record keep their order.\n\nExamples:\n  lockstep quarantine retry gate.erp.stock_level.…\n  lockstep quarantine retry --entity order --rule allowed\n  lockstep quarantine retry --all\n\nExit codes: 0 all passed, 1 some did not, 2 wrong usage, 3 no runtime is running."
     )]
-    Retry {
-        /// The entries' ids
-        #[arg(required_unless_present = "all")]
-        ids: Vec<String>,
-        /// Every open entry, oldest first
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
-    },
+    Retry(Chosen),
     /// Decide to do without changes: they will never be applied
+    #[command(
+        after_help = "Examples:\n  lockstep quarantine drop ID --reason 'test data'\n  lockstep quarantine drop --rule allowed --entity order\n\nExit codes: 0 dropped, 1 some were closed before, 2 wrong usage, 3 the log cannot be written."
+    )]
     Drop {
-        /// The entries' ids
-        #[arg(required_unless_present = "all")]
-        ids: Vec<String>,
-        /// Every open entry
-        #[arg(long, conflicts_with = "ids")]
-        all: bool,
+        #[command(flatten)]
+        some: Chosen,
+        /// Why, for whoever looks later
+        #[arg(long)]
+        reason: Option<String>,
     },
+    Export(export::Args),
+}
+
+/// Which entries something is done with
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// The entries' ids
+    #[arg(required_unless_present_any = ["all", "entity", "system", "rule", "key", "since"])]
+    ids: Vec<String>,
+    /// Every open entry, oldest first
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    #[command(flatten)]
+    filter: Filter,
+    /// Who; the user of this session if absent
+    #[arg(long)]
+    by: Option<String>,
+}
+
+/// What entries are counted by
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum By {
+    /// Entity and rule
+    Rule,
 }
 
 /// The result of `lockstep quarantine list --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Listed {
-    /// The entries, oldest first.
+    /// The entries, oldest first; empty where they are counted.
     entries: Vec<Summary>,
+    /// How many entries each rule has, with `--by rule`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    counts: Vec<Count>,
 }
 
-/// The result of `lockstep quarantine show --json`.
+/// How many entries a rule has.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Shown {
-    /// The entry.
-    #[serde(flatten)]
-    entry: Summary,
-    /// The source position of the change.
-    position: String,
-    /// The contract's version.
-    contract: String,
-    /// When the source committed the change.
-    committed_at: String,
-    /// The record in the shape it was held in, by column; only with `--show-values`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    values: Option<serde_json::Map<String, serde_json::Value>>,
+struct Count {
+    /// The entity.
+    entity: String,
+    /// The rule.
+    rule: String,
+    /// What it asks for.
+    outcome: String,
+    /// What became of the entries.
+    state: State,
+    /// How many.
+    entries: u64,
 }
 
-/// The result of `lockstep quarantine retry --json` and `drop --json`.
+/// The result of `lockstep quarantine retry --json`, `edit --json` and `drop --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Acted {
     /// Whether every entry could be handled.
@@ -108,42 +153,154 @@ struct Handled {
 
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
-        let reach = match cx.reach().await {
-            Ok((_, reach)) => reach,
+        let (config, reach) = match cx.reach().await {
+            Ok(reached) => reached,
             Err(exit) => return exit,
         };
-        let done = match self.what {
-            What::List { all, entity } => list(cx, &reach, all, entity.as_deref()).await,
-            What::Show { id, show_values } => show(cx, &reach, &id, show_values).await,
-            What::Retry { ids, all } => act(cx, &reach, ids, all, true).await,
-            What::Drop { ids, all } => act(cx, &reach, ids, all, false).await,
-        };
+        let done = self.what.run(cx, &config, &reach).await;
         reach.close().await;
         done.unwrap_or_else(|error| cx.failed(&error))
     }
 }
 
+impl What {
+    async fn run(
+        self,
+        cx: &Context,
+        config: &Config,
+        reach: &Reach,
+    ) -> lockstep_core::Result<Exit> {
+        match self {
+            What::List {
+                all,
+                state,
+                filter,
+                by,
+                show_values,
+            } => {
+                let state = if all {
+                    "all"
+                } else {
+                    state.as_deref().unwrap_or("open")
+                };
+                let (wanted, state) = match (filter.read(cx), parse_state(cx, state)) {
+                    (Ok(wanted), Ok(state)) => (wanted, state),
+                    (Err(exit), _) | (_, Err(exit)) => return Ok(exit),
+                };
+                list(cx, config, reach, &wanted, state, by, show_values).await
+            }
+            What::Show { id, show_values } => show::show(cx, config, reach, &id, show_values).await,
+            What::Edit(args) => args.run(cx, config, reach).await,
+            What::Retry(some) => act(cx, reach, some, None).await,
+            What::Drop { some, reason } => {
+                let closing = Closing {
+                    by: Some(who(some.by.clone())),
+                    reason,
+                };
+                act(cx, reach, some, Some(closing)).await
+            }
+            What::Export(args) => args.run(cx, config, reach).await,
+        }
+    }
+}
+
+/// A state by its word; none for all.
+fn parse_state(cx: &Context, word: &str) -> Result<Option<State>, Exit> {
+    const STATES: [State; 6] = [
+        State::Open,
+        State::Waiting,
+        State::Rejected,
+        State::Dropped,
+        State::Superseded,
+        State::Retried,
+    ];
+    if word == "all" {
+        return Ok(None);
+    }
+    match STATES.into_iter().find(|state| state.name() == word) {
+        Some(state) => Ok(Some(state)),
+        None => {
+            let known = STATES.map(State::name);
+            let help = suggestion(word, known.into_iter().chain(["all"]));
+            Err(cx.unknown(format!("`{word}` is no state of an entry"), help))
+        }
+    }
+}
+
 async fn list(
     cx: &Context,
+    config: &Config,
     reach: &Reach,
-    all: bool,
-    entity: Option<&str>,
+    wanted: &Wanted,
+    state: Option<State>,
+    by: Option<By>,
+    show_values: bool,
 ) -> lockstep_core::Result<Exit> {
-    let entries = reach.entries().await?;
-    let wanted = |entry: &&Entry| {
-        (all || entry.state == State::Open) && entity.is_none_or(|only| only == entry.entity)
+    let mut entries = reach.entries().await?;
+    entries.retain(|entry| state.is_none_or(|only| only == entry.state) && wanted.takes(entry));
+    let mut guards = Guards::new(config);
+    let mut listed = Listed {
+        entries: Vec::new(),
+        counts: Vec::new(),
     };
-    let listed = Listed {
-        entries: entries.iter().filter(wanted).map(Entry::summary).collect(),
-    };
+    match by {
+        Some(By::Rule) => {
+            let mut counts = BTreeMap::new();
+            for entry in &entries {
+                for broken in &entry.violations {
+                    let outcome = broken.outcome.min(entry.outcome()).name();
+                    let place = (&entry.entity, &broken.rule, outcome, entry.state.name());
+                    counts.entry(place).or_insert((entry.state, 0)).1 += 1;
+                }
+            }
+            let count = |((entity, rule, outcome, _), (state, entries)): (
+                (&String, &String, &str, _),
+                _,
+            )| Count {
+                entity: entity.clone(),
+                rule: rule.clone(),
+                outcome: outcome.to_owned(),
+                state,
+                entries,
+            };
+            listed.counts = counts.into_iter().map(count).collect();
+        }
+        None => {
+            let summaries = entries
+                .iter()
+                .map(|entry| guards.summary(entry, show_values));
+            listed.entries = summaries.collect();
+        }
+    }
     if cx.output.is_json() {
         cx.output.json(&listed);
-        return Ok(Exit::Clean);
-    }
-    if listed.entries.is_empty() {
+    } else if entries.is_empty() {
         cx.output.text("nothing is in quarantine");
-        return Ok(Exit::Clean);
+    } else if by.is_some() {
+        cx.output.text(&counted(&listed.counts));
+    } else {
+        cx.output.text(&table(&listed.entries));
     }
+    Ok(Exit::Clean)
+}
+
+fn counted(counts: &[Count]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(["entity", "rule", "outcome", "state", "entries"]);
+    for count in counts {
+        table.add_row([
+            plain(&count.entity),
+            plain(&count.rule),
+            count.outcome.clone(),
+            count.state.name().to_owned(),
+            count.entries.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn table(entries: &[Summary]) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -154,137 +311,98 @@ async fn list(
         "key",
         "change",
         "state",
+        "outcome",
         "why",
     ]);
-    for entry in &listed.entries {
+    for entry in entries {
         table.add_row([
             entry.id.clone(),
             entry.system.clone(),
             entry.entity.clone(),
             plain(&entry.key),
             entry.op.clone(),
-            format!("{:?}", entry.state).to_lowercase(),
+            entry.state.name().to_owned(),
+            entry.outcome.name().to_owned(),
             reasons(&entry.reasons),
         ]);
     }
-    cx.output.text(&table.to_string());
-    Ok(Exit::Clean)
+    table.to_string()
 }
 
-async fn show(
-    cx: &Context,
-    reach: &Reach,
-    id: &str,
-    show_values: bool,
-) -> lockstep_core::Result<Exit> {
-    let Some(entry) = reach.entry(id).await? else {
-        return Ok(missing(cx, id));
-    };
-    let shown = Shown {
-        entry: entry.summary(),
-        position: entry.position.clone(),
-        contract: entry.contract.clone(),
-        committed_at: entry.held.committed_at.to_string(),
-        values: show_values.then(|| values(&entry)),
-    };
-    if cx.output.is_json() {
-        cx.output.json(&shown);
-        return Ok(Exit::Clean);
-    }
-    let mut text = format!(
-        "{}\n  stopped at   {} ({})\n  entity       {} {}\n  key          {}\n  change       {} at {}\n  committed    {}\n  quarantined  {}\n  state        {}\n",
-        shown.entry.id,
-        shown.entry.system,
-        shown
-            .entry
-            .flow
-            .as_deref()
-            .map_or_else(|| "gate".to_owned(), |flow| format!("flow {flow}")),
-        shown.entry.entity,
-        shown.contract,
-        shown.entry.key,
-        shown.entry.op,
-        shown.position,
-        shown.committed_at,
-        shown.entry.at,
-        format!("{:?}", shown.entry.state).to_lowercase(),
-    );
-    for reason in &shown.entry.reasons {
-        text.push_str(&format!(
-            "  why          {} [{}]\n",
-            told(reason),
-            reason.rule
-        ));
-    }
-    match &shown.values {
-        Some(values) => {
-            for (column, value) in values {
-                text.push_str(&plain(&format!("    {column} = {value}")));
-                text.push('\n');
-            }
-        }
-        None => text.push_str("  values       hidden; `--show-values` shows them\n"),
-    }
-    cx.output.text(&text);
-    Ok(Exit::Clean)
-}
-
-fn values(entry: &Entry) -> serde_json::Map<String, serde_json::Value> {
-    let columns = entry.held.shape.columns.iter().zip(&entry.held.row.0);
-    columns
-        .filter_map(|(column, cell)| match cell {
-            Cell::Unchanged => None,
-            Cell::Set(value) if value.is_null() => {
-                Some((column.name.clone(), serde_json::Value::Null))
-            }
-            Cell::Set(value) => Some((column.name.clone(), value.to_string().into())),
-        })
-        .collect()
-}
-
+/// Sends entries again, or drops them.
 async fn act(
     cx: &Context,
     reach: &Reach,
-    ids: Vec<String>,
-    all: bool,
-    retry: bool,
+    some: Chosen,
+    drop: Option<Closing>,
 ) -> lockstep_core::Result<Exit> {
-    let ids = if all {
-        let entries = reach.entries().await?;
-        entries
-            .into_iter()
-            .filter(|entry| entry.state == State::Open)
-            .map(|entry| entry.id)
-            .collect()
+    let ids = if some.ids.is_empty() {
+        let wanted = match some.filter.read(cx) {
+            Ok(wanted) => wanted,
+            Err(exit) => return Ok(exit),
+        };
+        let entries = wanted.in_order(reach.entries().await?);
+        entries.into_iter().map(|entry| entry.id).collect()
+    } else if some.filter.is_empty() {
+        some.ids
     } else {
-        ids
+        let help = "leave one of them out".to_owned();
+        return Ok(cx.unknown("ids and a filter are given".to_owned(), help));
     };
+    let by = Some(who(some.by));
+    let bar = ProgressBar::new(ids.len() as u64).with_style(
+        ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    if ids.len() < 2 || cx.output.is_json() {
+        bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+    }
     let mut results = Vec::new();
     for id in ids {
-        let answer = if retry {
-            reach.retry(&id).await?
-        } else {
-            reach.discard(&id).await?
+        let answer = match &drop {
+            None => {
+                let ask = Ask::Retry {
+                    id: id.clone(),
+                    by: by.clone(),
+                };
+                reach.ask(&ask).await
+            }
+            Some(closing) => reach.discard(&id, closing).await,
+        };
+        bar.inc(1);
+        let answer = match answer {
+            Ok(answer) => answer,
+            // What was done stands; who asked learns of it and of the rest.
+            Err(error) if !results.is_empty() => Answer::Failed {
+                reason: error.chain(),
+            },
+            Err(error) => return Err(error),
         };
         results.push(Handled { id, answer });
     }
+    bar.finish_and_clear();
     let acted = Acted {
         ok: results.iter().all(|one| one.answer == Answer::Done),
         results,
     };
-    if cx.output.is_json() {
-        cx.output.json(&acted);
+    let done = if drop.is_some() {
+        "dropped"
     } else {
-        let done = if retry {
-            "sent again and passed"
-        } else {
-            "dropped"
-        };
+        "sent again and passed"
+    };
+    Ok(show_acted(cx, &acted, done))
+}
+
+/// Shows what became of entries.
+fn show_acted(cx: &Context, acted: &Acted, done: &str) -> Exit {
+    if cx.output.is_json() {
+        cx.output.json(acted);
+    } else {
         for Handled { id, answer } in &acted.results {
             let said = match answer {
                 Answer::Done => done.to_owned(),
                 Answer::Missing => "there is no such entry".to_owned(),
-                Answer::Closed { state } => format!("was closed before: {state:?}").to_lowercase(),
+                Answer::Closed { state } => format!("was closed before: {}", state.name()),
                 Answer::Rejected { reasons: why } => {
                     format!("still does not pass: {}", reasons(why))
                 }
@@ -296,11 +414,18 @@ async fn act(
             cx.output.text("nothing is in quarantine");
         }
     }
-    Ok(if acted.ok {
+    if acted.ok {
         Exit::Clean
     } else {
         Exit::Findings
-    })
+    }
+}
+
+/// Who decides: as they say, or as the operating system knows them.
+fn who(by: Option<String>) -> String {
+    let known = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    by.or_else(|| known().ok())
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn missing(cx: &Context, id: &str) -> Exit {

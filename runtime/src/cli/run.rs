@@ -9,6 +9,7 @@ use super::{Context, Exit};
 use crate::config;
 use crate::plan::Plan;
 use crate::supervise;
+use crate::versions::Known;
 
 /// Keep the systems in step until told to stop (Ctrl-C or SIGTERM; a second one ends it at once)
 ///
@@ -27,10 +28,16 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
-        let config = match cx.load() {
+        let mut config = match cx.load() {
             Ok(config) => config,
             Err(exit) => return exit,
         };
+        let known = Known::look(&config).await;
+        let refused = known.judge(&config);
+        if !refused.is_empty() {
+            return cx.fail(&refused, Exit::Findings);
+        }
+        known.apply(&mut config);
         let preflight = config::preflight(&config, &cx.registry).await;
         cx.output.findings(&preflight.findings);
         let partly = self.partial && !preflight.flows.is_empty();

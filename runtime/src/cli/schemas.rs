@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 
-use super::{check, connectors, explain, map, quarantine};
+use super::{check, connectors, contract, explain, map, quarantine};
 use crate::config::FileText;
 
 /// Every schema, by its file below `schemas/`.
@@ -15,11 +15,63 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
             "outputs/connectors-list.schema.json",
             printed::<connectors::Listed<'_>>(),
         ),
+        (
+            "outputs/contract-approve.schema.json",
+            printed::<contract::approve::Approved>(),
+        ),
+        (
+            "outputs/contract-compat.schema.json",
+            printed::<lockstep_core::contract::compat::Report>(),
+        ),
+        (
+            "outputs/contract-diff.schema.json",
+            printed::<contract::diff::Changelog>(),
+        ),
+        (
+            "outputs/contract-release.schema.json",
+            printed::<contract::release::Releases>(),
+        ),
+        (
+            "outputs/contract-report.schema.json",
+            printed::<crate::contract::report::Report>(),
+        ),
+        (
+            "outputs/contract-rules.schema.json",
+            printed::<contract::rules::Rules>(),
+        ),
+        (
+            "outputs/contract-profile.schema.json",
+            printed::<lockstep_core::contract::profile::Profile>(),
+        ),
+        (
+            "outputs/contract-test.schema.json",
+            printed::<crate::contract::trial::Tested>(),
+        ),
+        (
+            "outputs/contract-written.schema.json",
+            printed::<contract::written::Written>(),
+        ),
+        (
+            "outputs/contract-fmt.schema.json",
+            printed::<contract::Laid>(),
+        ),
+        (
+            "outputs/contract-compat-pairs.schema.json",
+            printed::<contract::PairLine>(),
+        ),
         ("outputs/explain.schema.json", printed::<explain::Pages>()),
         ("outputs/map-try.schema.json", printed::<map::Tried>()),
         (
+            "outputs/contract-drift.schema.json",
+            printed::<crate::drift::Report>(),
+        ),
+        (
             "outputs/quarantine-act.schema.json",
             printed::<quarantine::Acted>(),
+        ),
+        (
+            "outputs/quarantine-export.schema.json",
+            printed::<quarantine::Line>(),
         ),
         (
             "outputs/quarantine-list.schema.json",

@@ -3,7 +3,7 @@
 use comfy_table::{Table, presets};
 
 use super::{Context, Exit};
-use crate::status::{State, Status};
+use crate::status::{DriftStatus, State, Status};
 
 /// Show what every flow is doing: idle, behind, stalled, held or paused
 ///
@@ -47,6 +47,7 @@ fn table(status: &Status) -> String {
     table.set_header([
         "flow",
         "entity",
+        "version",
         "from",
         "to",
         "state",
@@ -59,6 +60,7 @@ fn table(status: &Status) -> String {
         table.add_row([
             flow.flow.clone(),
             flow.entity.clone(),
+            flow.contract.clone().unwrap_or_default(),
             flow.from.clone(),
             flow.to.clone(),
             word(flow.state).to_owned(),
@@ -73,6 +75,38 @@ fn table(status: &Status) -> String {
         if let Some(reason) = &flow.reason {
             text.push_str(&format!("\n{} to {}: {reason}", flow.flow, flow.to));
         }
+        for DriftStatus { system, drift } in &flow.drift {
+            text.push_str(&format!(
+                "\n{} to {}: {system}: {drift}",
+                flow.flow, flow.to
+            ));
+        }
+    }
+    for count in &status.rules {
+        let field = count.field.as_deref();
+        let of = field.map_or_else(String::new, |field| format!(".{field}"));
+        text.push_str(&format!(
+            "\n{}{of} from {}: {} changes broke `{}` ({})",
+            count.entity,
+            count.system,
+            count.changes,
+            count.rule,
+            count.outcome.name()
+        ));
+    }
+    for set in &status.sets {
+        let share = format!("{:.1}%", set.share * 100.0);
+        text.push_str(&format!(
+            "\n{} in {}: `{}` {} ({}): {} of {} ({share}), {}",
+            set.entity,
+            set.system,
+            set.rule,
+            set.verdict.name(),
+            set.outcome.name(),
+            set.broken,
+            set.checked,
+            set.message,
+        ));
     }
     let log = &status.log;
     text.push_str(&format!(

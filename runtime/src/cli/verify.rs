@@ -29,7 +29,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
-        let config = match cx.load() {
+        let config = match cx.load_as_known().await {
             Ok(config) => config,
             Err(exit) => return exit,
         };

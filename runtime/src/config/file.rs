@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use lockstep_core::connector::{RawConfig, Secret};
+use lockstep_core::contract::drift::Action;
 use lockstep_core::gate::{Mapping, ValueMaps};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,6 +24,15 @@ pub(crate) struct FileText {
     /// The runtime's own HTTP interface.
     #[serde(default)]
     pub(crate) api: ApiText,
+    /// Rules over all records of an entity.
+    #[serde(default)]
+    pub(crate) rules: RulesText,
+    /// What to do when systems no longer fit their contracts, and how often to look.
+    #[serde(default)]
+    pub(crate) drift: DriftText,
+    /// Which versions of contracts may run.
+    #[serde(default)]
+    pub(crate) versions: VersionsText,
     /// Value maps by name: a system's value = the contract's value; used in both directions.
     #[serde(default)]
     pub(crate) values: ValueMaps,
@@ -131,7 +141,65 @@ impl Default for ApiText {
     }
 }
 
-/// One deployed business system. Every key beside `connector` and `map` is a setting of the connector.
+/// Rules over all records of an entity: unique, exists, volume, fresh.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RulesText {
+    /// How often they are judged while Lockstep runs, such as `5m`, or `never`; `1h` if absent. Each time the source's table is read once.
+    pub(crate) every: Option<String>,
+}
+
+/// What to do when systems no longer fit their contracts, and how often to look.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DriftText {
+    /// How often every system is looked at, such as `10m`; beside that at the start and at every change of a table that is seen.
+    pub(crate) every: String,
+    /// What becomes of columns that nobody mapped. `ignore` if absent.
+    pub(crate) additive: Option<Action>,
+    /// What becomes of an entity whose table does not fit any more. `hold` if absent.
+    pub(crate) breaking: Option<Action>,
+}
+
+impl Default for DriftText {
+    fn default() -> Self {
+        DriftText {
+            every: "10m".to_owned(),
+            additive: None,
+            breaking: None,
+        }
+    }
+}
+
+/// A policy about drift: one word for all of it, or one for each kind.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum PolicyText {
+    /// For each kind.
+    Each(EachText),
+    /// For all of it.
+    All(Action),
+}
+
+/// A policy about drift by kind; what is absent is as the wider policy says.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct EachText {
+    /// What becomes of columns that nobody mapped.
+    pub(crate) additive: Option<Action>,
+    /// What becomes of an entity whose table does not fit any more.
+    pub(crate) breaking: Option<Action>,
+}
+
+/// Which versions of contracts may run.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct VersionsText {
+    /// By entity, the version that may run although the log has run a newer one.
+    pub(crate) accept_older: BTreeMap<String, String>,
+}
+
+/// One deployed business system. Every key beside `connector`, `map` and `drift` is a setting of the connector.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct SystemText {
     /// The connector that knows its kind.
@@ -139,6 +207,9 @@ pub(crate) struct SystemText {
     /// How each entity stands in it: one mapping for both directions.
     #[serde(default)]
     pub(crate) map: BTreeMap<String, Mapping>,
+    /// What to do when its tables no longer fit, where that differs from `[drift]`.
+    #[serde(default)]
+    pub(crate) drift: Option<PolicyText>,
     /// The connector's settings; secrets as `${NAME}` (environment) or `${file:path}`.
     #[serde(flatten)]
     pub(crate) settings: RawConfig,
@@ -154,4 +225,10 @@ pub(crate) struct FlowText {
     pub(crate) from: String,
     /// The systems that hear it.
     pub(crate) to: Vec<String>,
+    /// What to do when tables of its ends no longer fit, where that differs from the system's policy and from `[drift]`.
+    #[serde(default)]
+    pub(crate) drift: Option<PolicyText>,
+    /// By target that is still on an older version of the contract, that version: `1`, `1.2` or `1.2.0`. It gets records as that version has them.
+    #[serde(default)]
+    pub(crate) versions: BTreeMap<String, String>,
 }

@@ -25,6 +25,34 @@ pub(super) fn check(reading: &mut Reading<'_>, config: &Config, all_read: bool) 
     check.unused();
 }
 
+/// A version of which the first numbers are given.
+pub(crate) fn version_of(text: &str) -> Option<semver::Comparator> {
+    let parts: Vec<u64> = text
+        .split('.')
+        .map(|part| part.parse().ok())
+        .collect::<Option<_>>()?;
+    let (major, minor, patch) = match parts.as_slice() {
+        [major] => (*major, None, None),
+        [major, minor] => (*major, Some(*minor), None),
+        [major, minor, patch] => (*major, Some(*minor), Some(*patch)),
+        _ => return None,
+    };
+    Some(semver::Comparator {
+        op: semver::Op::Exact,
+        major,
+        minor,
+        patch,
+        pre: semver::Prerelease::EMPTY,
+    })
+}
+
+fn is_above(wanted: &semver::Comparator, version: &semver::Version) -> bool {
+    let at = |number: Option<u64>, other: u64| number.unwrap_or(other);
+    let minor = at(wanted.minor, version.minor);
+    let patch = at(wanted.patch, version.patch);
+    (wanted.major, minor, patch) > (version.major, version.minor, version.patch)
+}
+
 struct Check<'c, 'r, 'a> {
     reading: &'c mut Reading<'a>,
     config: &'r Config,
@@ -125,6 +153,37 @@ impl Check<'_, '_, '_> {
                 continue;
             }
             self.end(flow, target, &path, "sink");
+        }
+        self.versions(flow);
+    }
+
+    /// The versions of a flow's targets: the target is one of them, and the version is one before the contract's.
+    fn versions(&mut self, flow: &Flow) {
+        for (target, version) in &flow.versions {
+            let path = ["flows", flow.name.as_str(), "versions", target];
+            if !flow.to.contains(target) {
+                let message = format!("flow `{}` has no target `{target}`", flow.name);
+                let known = flow.to.iter().map(String::as_str);
+                self.error("LS-G015", &path, message, suggestion(target, known));
+            }
+            let current = self.config.contracts.get(&flow.entity);
+            let Some(wanted) = version_of(version) else {
+                let message = format!("`{version}` is not a version");
+                let help = "write one to three numbers, such as `1`, `1.2` or `1.2.0`".to_owned();
+                self.error("LS-G008", &path, message, help);
+                continue;
+            };
+            let newer = current.filter(|current| {
+                !wanted.matches(&current.version) && is_above(&wanted, &current.version)
+            });
+            if let Some(current) = newer {
+                let message = format!(
+                    "version {version} of `{}` is newer than its contract, which is {}",
+                    flow.entity, current.version
+                );
+                let help = "name a version that the contract had before".to_owned();
+                self.error("LS-G008", &path, message, help);
+            }
         }
     }
 

@@ -86,11 +86,13 @@ fn look_up(name: &str, folder: &Path, world: &dyn Surroundings) -> Result<String
 }
 
 /// What went wrong with a file, in words that do not depend on the platform.
-pub(super) fn reason(error: &std::io::Error) -> String {
+pub(crate) fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "it does not exist".to_owned(),
         std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        std::io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        std::io::ErrorKind::InvalidData => error
+            .get_ref()
+            .map_or_else(|| "it is not UTF-8 text".to_owned(), ToString::to_string),
         std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
         _ => error.to_string(),
     }
@@ -100,7 +102,6 @@ pub(super) fn reason(error: &std::io::Error) -> String {
 mod tests {
     use std::io;
 
-    use lockstep_core::contract::Contract;
     use lockstep_core::diagnostic::Diagnostic;
     use proptest::prelude::*;
 
@@ -129,7 +130,7 @@ mod tests {
             &self,
             _: &str,
             _: &str,
-        ) -> Result<(Contract, Vec<Diagnostic>), Vec<Diagnostic>> {
+        ) -> Result<lockstep_core::contract::Loaded, Vec<Diagnostic>> {
             Err(Vec::new())
         }
     }

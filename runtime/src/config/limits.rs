@@ -27,7 +27,7 @@ const SIZES: [(&str, u64); 9] = [
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
-pub(super) fn duration(text: &str) -> Result<Duration, (String, String)> {
+pub(crate) fn duration(text: &str) -> Result<Duration, (String, String)> {
     let help = "write whole numbers with ms, s, m, h, d or w, such as `7d` or `1h30m`";
     sum(text, &TIMES)
         .filter(|total| *total > 0)

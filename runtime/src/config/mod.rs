@@ -6,6 +6,7 @@
 //! Values that `${…}` brought in are shown nowhere: not in findings, not by `Debug`, not in the log; [`Config::redact`] strikes them from texts of others.
 
 mod codes;
+mod contracts;
 mod file;
 mod flows;
 mod interpolate;
@@ -30,17 +31,20 @@ use std::sync::Arc;
 
 use lockstep_core::connector::{OpenContext, RawConfig, Registry, Secret};
 use lockstep_core::contract::Contract;
+use lockstep_core::contract::drift::{Action, Policy};
 use lockstep_core::diagnostic::{Diagnostic, Place};
 use lockstep_core::gate::{Mapping, ValueMaps};
 
 pub use codes::CODES;
 pub(crate) use file::FileText;
+pub(crate) use limits::duration;
 pub use preflight::{PlannedFlow, PlannedTarget, Preflight, preflight};
 pub(crate) use redact::{redact, strike};
 pub use text::Places;
 
 use crate::inbox;
-use interpolate::reason;
+use crate::versions::Known;
+pub(crate) use interpolate::reason;
 use surroundings::{Process, Surroundings};
 
 /// Reads a configuration and the contracts it names, and gives it together with its warnings.
@@ -78,14 +82,28 @@ pub struct Config {
     pub log: LogConfig,
     /// The runtime's own HTTP interface.
     pub api: ApiConfig,
+    /// Rules over all records of an entity.
+    pub rules: RulesConfig,
     /// The contracts, by entity.
     pub contracts: BTreeMap<String, Arc<Contract>>,
+    /// By entity, the released versions below its contract's, from the oldest on.
+    pub released: BTreeMap<String, Vec<Arc<Contract>>>,
     /// Value maps, by name.
     pub values: ValueMaps,
     /// The systems, by name.
     pub systems: BTreeMap<String, System>,
     /// The flows, by name.
     pub flows: BTreeMap<String, Flow>,
+    /// What to do about drift where nothing else is said.
+    pub drift: Policy,
+    /// How often every system is looked at for drift.
+    pub drift_every: std::time::Duration,
+    /// By entity, the version that may run although the log has run a newer one.
+    pub accept_older: BTreeMap<String, semver::Version>,
+    /// By entity, the fields that its contract has from a source's columns and not from its file.
+    pub taken: BTreeMap<String, Vec<String>>,
+    /// What the log knows of earlier runs; nothing until somebody looks.
+    pub known: Arc<Known>,
     /// Where everything is written.
     pub places: Places,
 }
@@ -188,6 +206,21 @@ pub struct ApiConfig {
     pub folder: PathBuf,
 }
 
+/// When rules over all records of an entity are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RulesConfig {
+    /// How often; never if absent.
+    pub every: Option<std::time::Duration>,
+}
+
+impl Default for RulesConfig {
+    fn default() -> Self {
+        RulesConfig {
+            every: Some(std::time::Duration::from_secs(3600)),
+        }
+    }
+}
+
 /// One deployed business system.
 #[derive(Clone)]
 pub struct System {
@@ -199,6 +232,8 @@ pub struct System {
     pub settings: RawConfig,
     /// How each entity stands in it.
     pub map: BTreeMap<String, Mapping>,
+    /// What to do about drift of its tables, as far as it says.
+    pub drift: PolicyPart,
     /// The values that `${…}` brought into the settings.
     pub secrets: Vec<Secret<String>>,
 }
@@ -214,6 +249,29 @@ pub struct Flow {
     pub from: String,
     /// The systems that hear it.
     pub to: Vec<String>,
+    /// What to do about drift at its ends, as far as it says.
+    pub drift: PolicyPart,
+    /// By target, the older version of the contract that it is on: all numbers, or only the first ones.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// What a system or a flow says about drift.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyPart {
+    /// About additions.
+    pub additive: Option<Action>,
+    /// About breaks.
+    pub breaking: Option<Action>,
+}
+
+impl PolicyPart {
+    /// The policy with what this part says.
+    fn over(self, policy: Policy) -> Policy {
+        Policy {
+            additive: self.additive.unwrap_or(policy.additive),
+            breaking: self.breaking.unwrap_or(policy.breaking),
+        }
+    }
 }
 
 /// What a system is opened for.
@@ -264,6 +322,27 @@ impl Config {
             folder: self.folder.clone(),
             tables,
         }
+    }
+
+    /// What to do about drift of a system's table of an entity that a flow reads or writes: the flow's word over the system's over everybody's.
+    #[must_use]
+    pub fn policy(&self, system: &str, flow: &Flow) -> Policy {
+        let system = self
+            .systems
+            .get(system)
+            .map(|system| system.drift)
+            .unwrap_or_default();
+        flow.drift.over(system.over(self.drift))
+    }
+
+    /// The policy for the table that an entity is captured from: that of the first flow that says something.
+    #[must_use]
+    pub fn source_policy(&self, system: &str, entity: &str) -> Policy {
+        let from = |flow: &&Flow| flow.from == system && flow.entity == entity;
+        let said = |flow: &&Flow| flow.drift != PolicyPart::default();
+        let mut flows = self.flows.values().filter(from);
+        let flow = flows.clone().find(said).or_else(|| flows.next());
+        flow.map_or(self.drift, |flow| self.policy(system, flow))
     }
 
     /// How an entity stands in a system.

@@ -6,20 +6,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockstep_core::connector::{Connector, RawConfig, Registry, Secret};
 use lockstep_core::contract::Contract;
-use lockstep_core::diagnostic::{Diagnostic, Place, Severity};
+use lockstep_core::contract::drift::Policy;
+use lockstep_core::diagnostic::{Diagnostic, Severity, suggestion};
 use serde_json::Value as Json;
 
 use crate::inbox;
 
-use super::file::{ApiText, FileText, SystemText};
-use super::interpolate::{fill, reason};
+use super::contracts::Contracts;
+use super::file::{
+    ApiText, DriftText, EachText, FileText, PolicyText, RulesText, SystemText, VersionsText,
+};
+use super::interpolate::fill;
+use super::limits::duration;
 use super::schema::{Fit, parts};
 use super::surroundings::Surroundings;
 use super::text::{self, Places};
-use super::{ApiConfig, Config, Flow, System, flows, log};
+use super::{ApiConfig, Config, Flow, PolicyPart, RulesConfig, System, flows, log};
 
 /// Reads a configuration's text; `file` is its path as the user gave it.
 ///
@@ -98,7 +104,14 @@ impl Reading<'_> {
     fn config(&mut self, file: &Path, text: FileText) -> Config {
         let log = log::read(self, &text.log);
         let api = self.api(&text.api);
-        let (contracts, all_read) = self.contracts(&text.contracts);
+        let rules = self.rules(&text.rules);
+        let Contracts {
+            current: contracts,
+            released,
+            all_read,
+        } = self.contracts(&text.contracts);
+        let (drift, drift_every) = self.drift(&text.drift);
+        let accept_older = self.accept_older(&text.versions, &contracts, all_read);
         let systems = text
             .systems
             .into_iter()
@@ -113,6 +126,8 @@ impl Reading<'_> {
                     entity: flow.entity,
                     from: flow.from,
                     to: flow.to,
+                    drift: part(flow.drift),
+                    versions: flow.versions,
                 };
                 (name, flow)
             })
@@ -123,10 +138,17 @@ impl Reading<'_> {
             folder: self.folder.clone(),
             log,
             api,
+            rules,
             contracts,
+            released,
             values: text.values,
             systems,
             flows,
+            drift,
+            drift_every,
+            accept_older,
+            taken: BTreeMap::new(),
+            known: Arc::default(),
             places: Places::default(),
         };
         flows::check(self, &config, all_read);
@@ -156,6 +178,59 @@ impl Reading<'_> {
                 .map(|contract| (contract.entity.clone(), inbox::mapping(contract)))
                 .collect();
         }
+    }
+
+    fn rules(&mut self, text: &RulesText) -> RulesConfig {
+        let Some(written) = &text.every else {
+            return RulesConfig::default();
+        };
+        let written = self.filled(&["rules", "every"], written);
+        let read = |text: &str| match text {
+            "never" => Ok(None),
+            text => duration(text).map(Some),
+        };
+        let every = written.and_then(|text| self.parsed(&["rules", "every"], read(&text)));
+        RulesConfig {
+            every: every.flatten(),
+        }
+    }
+
+    fn drift(&mut self, text: &DriftText) -> (Policy, Duration) {
+        let every = self.filled(&["drift", "every"], &text.every);
+        let every = every.and_then(|every| self.parsed(&["drift", "every"], duration(&every)));
+        let usual = Policy::default();
+        let policy = Policy {
+            additive: text.additive.unwrap_or(usual.additive),
+            breaking: text.breaking.unwrap_or(usual.breaking),
+        };
+        (policy, every.unwrap_or(Duration::from_secs(600)))
+    }
+
+    fn accept_older(
+        &mut self,
+        text: &VersionsText,
+        contracts: &BTreeMap<String, Arc<Contract>>,
+        all_read: bool,
+    ) -> BTreeMap<String, semver::Version> {
+        let mut accepted = BTreeMap::new();
+        for (entity, version) in &text.accept_older {
+            let path = ["versions", "accept_older", entity];
+            if all_read && !contracts.contains_key(entity) {
+                let known = contracts.keys().map(String::as_str);
+                let finding = Diagnostic::error("LS-G015", format!("no such entity `{entity}`"))
+                    .at(self.places.key(&path))
+                    .help(suggestion(entity, known));
+                self.findings.push(finding);
+            }
+            let read = version.parse::<semver::Version>().map_err(|_| {
+                let help = "write three numbers, such as `1.2.0`".to_owned();
+                (format!("`{version}` is not a version"), help)
+            });
+            if let Some(version) = self.parsed(&path, read) {
+                accepted.insert(entity.clone(), version);
+            }
+        }
+        accepted
     }
 
     fn api(&mut self, text: &ApiText) -> ApiConfig {
@@ -223,89 +298,6 @@ impl Reading<'_> {
         None
     }
 
-    /// The contracts by entity, and whether every file could be read.
-    fn contracts(&mut self, written: &str) -> (BTreeMap<String, Arc<Contract>>, bool) {
-        let folder = self.folder.join(written);
-        // `./contracts/…` is how nobody writes it.
-        let folder = match folder.strip_prefix(".") {
-            Ok(plain) if plain != Path::new("") => plain,
-            _ => &folder,
-        };
-        let shown = folder.display();
-        let place = self.places.value(&["contracts"]);
-        let files = match self.world.contracts(folder) {
-            Ok(files) => files,
-            Err(error) => {
-                let message = format!(
-                    "the contracts folder `{shown}` cannot be read: {}",
-                    reason(&error)
-                );
-                self.findings.push(
-                    Diagnostic::error("LS-G023", message)
-                        .at(place)
-                        .help("set `contracts` to the folder that holds the `*.odcs.yaml` files"),
-                );
-                return (BTreeMap::new(), false);
-            }
-        };
-        if files.is_empty() {
-            self.findings.push(
-                Diagnostic::error("LS-G023", format!("there is no contract in `{shown}`"))
-                    .at(place)
-                    .help("set `contracts` to the folder that holds the `*.odcs.yaml` files"),
-            );
-            return (BTreeMap::new(), false);
-        }
-        let mut contracts = BTreeMap::new();
-        let mut origins: BTreeMap<String, String> = BTreeMap::new();
-        let mut all_read = true;
-        for (path, text) in files {
-            let Some(contract) = self.contract(&path, text) else {
-                all_read = false;
-                continue;
-            };
-            let entity = contract.entity.clone();
-            if let Some(other) = origins.get(&entity) {
-                let message =
-                    format!("entity `{entity}` has two contracts: `{other}` and `{path}`");
-                self.findings.push(
-                    Diagnostic::error("LS-G024", message)
-                        .at(Place::in_text(&path, "", 0, 0))
-                        .help("keep one version of each contract in the folder; older ones belong elsewhere"),
-                );
-                continue;
-            }
-            origins.insert(entity.clone(), path);
-            contracts.insert(entity, Arc::new(contract));
-        }
-        (contracts, all_read)
-    }
-
-    fn contract(&mut self, path: &str, text: std::io::Result<String>) -> Option<Contract> {
-        let text = match text {
-            Ok(text) => text,
-            Err(error) => {
-                let message = format!("the contract cannot be read: {}", reason(&error));
-                self.findings.push(
-                    Diagnostic::error("LS-G023", message)
-                        .at(Place::in_text(path, "", 0, 0))
-                        .help("mend the file's permissions or encoding"),
-                );
-                return None;
-            }
-        };
-        match self.world.contract(path, &text) {
-            Ok((contract, warnings)) => {
-                self.findings.extend(warnings);
-                Some(contract)
-            }
-            Err(findings) => {
-                self.findings.extend(findings);
-                None
-            }
-        }
-    }
-
     fn system(&mut self, name: String, text: SystemText) -> System {
         let path = ["systems", name.as_str()];
         let mut secrets = Vec::new();
@@ -324,6 +316,7 @@ impl Reading<'_> {
             connector: text.connector,
             settings,
             map: text.map,
+            drift: part(text.drift),
             secrets,
         }
     }
@@ -422,6 +415,20 @@ impl Reading<'_> {
                         )),
                 );
             }
+        }
+    }
+}
+
+/// What a system or a flow says about drift.
+fn part(text: Option<PolicyText>) -> PolicyPart {
+    match text {
+        None => PolicyPart::default(),
+        Some(PolicyText::All(action)) => PolicyPart {
+            additive: Some(action),
+            breaking: Some(action),
+        },
+        Some(PolicyText::Each(EachText { additive, breaking })) => {
+            PolicyPart { additive, breaking }
         }
     }
 }

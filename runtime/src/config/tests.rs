@@ -397,6 +397,7 @@ fn a_file_that_is_not_there_says_so() {
 #[test]
 fn every_code_has_a_page_and_every_page_a_code() {
     let sources = [
+        include_str!("contracts.rs"),
         include_str!("flows.rs"),
         include_str!("interpolate.rs"),
         include_str!("log.rs"),
@@ -424,7 +425,10 @@ fn every_code_has_a_page_and_every_page_a_code() {
     }
     for (at, _) in sources.match_indices("\"LS-") {
         let code = &sources[at + 1..at + 8];
-        let mut pages = CODES.iter().chain(crate::log::CODES);
+        let mut pages = CODES
+            .iter()
+            .chain(crate::log::CODES)
+            .chain(crate::contract::CODES);
         assert!(pages.any(|(known, _)| *known == code), "{code} has no page");
     }
 }

@@ -9,7 +9,7 @@ use lockstep_core::connector::{
     Batch, Connector, Emitter, Finding, Need, OpenContext, Page, Reader, Receipt, Registry, Secret,
     Sink, Source,
 };
-use lockstep_core::contract::{Class, Contract, Deletes, Field, Limits, Truth};
+use lockstep_core::contract::{Class, Contract, Field, Loaded, Places};
 use lockstep_core::diagnostic::{Diagnostic, Severity};
 use lockstep_core::error::{Error, Result};
 use lockstep_core::{Column, Position, Row, Shape, Type, Value};
@@ -283,51 +283,33 @@ impl Surroundings for World {
         }
     }
 
-    fn contract(
-        &self,
-        file: &str,
-        text: &str,
-    ) -> Result<(Contract, Vec<Diagnostic>), Vec<Diagnostic>> {
+    fn contract(&self, file: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
         if text == "broken" {
             let place = lockstep_core::diagnostic::Place::in_text(file, "a\nbc", 3, 1);
             return Err(vec![Diagnostic::error("LS-C001", "broken").at(place)]);
         }
-        Ok((contract(text), Vec::new()))
+        Ok(Loaded {
+            contract: contract(text),
+            places: Places::default(),
+            findings: Vec::new(),
+        })
     }
 }
 
 /// A contract with a key, a personal name and a country.
 pub(crate) fn contract(entity: &str) -> Contract {
     let field = |name: &str, class, nullable| Field {
-        name: name.to_owned(),
-        kind: Type::Text,
-        required: true,
-        nullable,
-        description: None,
-        limits: Limits::default(),
-        allowed: None,
-        default: None,
         class,
-        handling: BTreeMap::new(),
-        owner: None,
-        truth: None,
+        nullable,
+        ..Field::new(name, Type::Text)
     };
+    let fields = vec![
+        field("id", Class::Public, false),
+        field("name", Class::Personal, false),
+        field("country", Class::Public, true),
+    ];
     Contract {
-        id: entity.to_owned(),
-        entity: entity.to_owned(),
-        version: "1.0.0".parse().unwrap(),
-        description: None,
-        fields: vec![
-            field("id", Class::Public, false),
-            field("name", Class::Personal, false),
-            field("country", Class::Public, true),
-        ],
-        key: vec![0],
-        lane_key: vec![0],
-        lanes: 8,
         owner: Some("crm".to_owned()),
-        truth: Truth::Owner,
-        deletes: Deletes::Propagate,
-        rules: Vec::new(),
+        ..Contract::new(entity, "1.0.0".parse().unwrap(), fields)
     }
 }

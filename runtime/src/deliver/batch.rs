@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine as _;
+use lockstep_core::Op;
 use lockstep_core::connector::{Batch, DynSink, LaneProgress, Outcome, Receipt};
-use lockstep_core::contract::Violation;
+use lockstep_core::contract::{self, Violation};
 use lockstep_core::deliver::{Retry, Step, coalesce};
 use lockstep_core::error::{Error, Result};
-use lockstep_core::gate::WritePlan;
 use lockstep_core::log::{Channel, Event, is_later};
-use lockstep_core::{Change, Op, Shape};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Chunk;
 use super::hand::Hand;
+use super::plan::Current;
 use super::progress::Progress;
 use super::unfold::Unfolding;
 use super::{Delivery, moved};
-use crate::quarantine::{Entry, Held, Stage, State};
+use crate::quarantine::{Entry, Held, Original, Stage, State, Stopped};
 
 /// Most bytes kept of a message that cannot be read.
 const RAW_MAX: usize = 64 * 1024;
@@ -30,9 +30,8 @@ const WAITS_MAX: u32 = 20;
 pub(super) struct Applier<'d> {
     pub(super) delivery: &'d Delivery,
     pub(super) sink: Arc<dyn DynSink>,
-    /// The target's table as the plan knows it, and the plan.
-    pub(super) shape: Arc<Shape>,
-    pub(super) write: Arc<WritePlan>,
+    /// What the target gets: contract, mapping, table.
+    pub(super) current: Current,
     pub(super) channel: Arc<Channel>,
     pub(super) progress: Progress,
     /// Open quarantine entries of this delivery, by key.
@@ -76,22 +75,31 @@ impl Applier<'_> {
         let Chunk {
             events,
             foreign,
+            unfit,
             ends,
             reached,
+            ..
         } = chunk;
         let changes = events.len() as u64;
         let mut refused: Vec<Entry> = foreign
             .iter()
             .map(|(message, error)| self.foreign_entry(message, &error.to_string()))
             .collect();
+        // Before anything else, so that later changes of the same records find them.
+        let unfit = unfit.into_iter().map(|(event, version, violations)| Entry {
+            contract: version,
+            ..self.entry(&event, violations)
+        });
+        let unfit: Vec<Entry> = unfit.collect();
+        self.set_aside(unfit).await?;
         let mut hand = Hand::new(&self.delivery.plan.flow);
         let mut looked = false;
         for mut folded in coalesce(events) {
             let event = &mut folded.event;
             let follows = self.lay_over(event).await?;
-            let mut mapped = self.write.map(&event.change);
+            let mut mapped = self.current.write.map(&event.change);
             if mapped.is_err() && !std::mem::replace(&mut looked, true) && self.follow().await? {
-                mapped = self.write.map(&event.change);
+                mapped = self.current.write.map(&event.change);
             }
             let violations = match mapped {
                 Ok(change) if follows.is_none() => {
@@ -120,30 +128,26 @@ impl Applier<'_> {
 
     /// Looks whether somebody altered the target's table, and compiles the mapping anew if so. Tells whether it did.
     pub(super) async fn follow(&mut self) -> Result<bool> {
-        let plan = &self.delivery.plan;
-        let shapes = self.sink.discover().await?;
-        let now = shapes
-            .into_iter()
-            .find(|shape| shape.name == self.shape.name);
-        let Some(now) = now.filter(|now| **now != *self.shape) else {
+        if !self.is_altered().await? {
             return Ok(false);
-        };
-        let write = WritePlan::compile(&plan.mapping, &plan.contract, &now, &plan.values);
-        let write = write.map_err(|problems| {
-            let first = problems
-                .first()
-                .map_or("", |problem| problem.message.as_str());
-            Error::config(format!(
-                "the mapping does not fit the target's table any more: {first}"
-            ))
-            .with("table", &now.name)
-            .help("change the mapping or the table; nothing is lost meanwhile")
-        })?;
-        tracing::info!(table = now.name, "the target's table has another shape now");
-        self.sink.prepare(&[write.target()]).await?;
-        self.write = Arc::new(write);
-        self.shape = now;
+        }
+        let current = self.delivery.current(&*self.sink).await?;
+        if current.contract.version != self.current.contract.version {
+            return Err(Error::transient("the contract has another version now"));
+        }
+        let table = &current.shape.name;
+        tracing::info!(table, "the target's table has another shape now");
+        self.sink.prepare(&[current.write.target()]).await?;
+        self.current = current;
         Ok(true)
+    }
+
+    /// Whether somebody altered the target's table.
+    pub(super) async fn is_altered(&self) -> Result<bool> {
+        let shapes = self.sink.discover().await?;
+        let table = &self.current.shape.name;
+        let now = shapes.into_iter().find(|shape| shape.name == *table);
+        Ok(now.is_none_or(|now| *now != *self.current.shape))
     }
 
     /// Lays a patch of a record that waits in quarantine over what waits, so that the newest entry holds the whole record. Tells what waits.
@@ -228,7 +232,7 @@ impl Applier<'_> {
         let mut refused_last = usize::MAX;
         let mut unfolding = Unfolding::default();
         loop {
-            let unfolded = unfolding.of(&hand, |event| self.write.map(&event.change).ok());
+            let unfolded = unfolding.of(&hand, |event| self.current.write.map(&event.change).ok());
             let batch = unfolded.as_ref().map_or(&hand.batch, |one| &one.batch);
             let Some(receipt) = self.attempt(batch, &mut retry, stop).await? else {
                 continue;
@@ -276,6 +280,10 @@ impl Applier<'_> {
                 }
             };
             waits += 1;
+            if waits == 1 && self.is_altered().await? {
+                // What is refused may be the table's doing: another life looks, and these are tried again.
+                return Err(Error::transient("the target's table was altered"));
+            }
             self.refuse(&mut hand, outcomes, waits).await?;
         }
     }
@@ -388,13 +396,12 @@ impl Applier<'_> {
 
     /// Applies a quarantined change again; the progress stays where it is.
     pub(super) async fn again(&mut self, entry: &Entry) -> Result<Result<(), Vec<Violation>>> {
-        // The old row of a key change went with its own tombstone; another record may have that key by now.
-        let change = Change {
-            before: None,
-            ..entry.change()
-        };
         self.follow().await?;
-        let change = match self.write.map(&change) {
+        let change = match self.delivery.risen(entry, &self.current.contract) {
+            Ok(change) => change,
+            Err(violations) => return Ok(Err(violations)),
+        };
+        let change = match self.current.write.map(&change) {
             Ok(change) => change,
             Err(rejection) => return Ok(Err(rejection.violations)),
         };
@@ -427,26 +434,26 @@ impl Applier<'_> {
             .key
             .as_ref()
             .map_or_else(|| "*".to_owned(), ToString::to_string);
-        Entry {
-            id: format!(
-                "deliver.{}.{}.{}",
-                plan.flow,
-                plan.to,
-                event.id.replace('/', ".")
-            ),
+        let id = format!(
+            "deliver.{}.{}.{}",
+            plan.flow,
+            plan.to,
+            event.id.replace('/', ".")
+        );
+        let held = Held::of(&event.change, &event.id);
+        Entry::open(id, self.stopped(key), held, violations)
+    }
+
+    /// Where a change of this delivery stops.
+    fn stopped(&self, key: String) -> Stopped<'_> {
+        let plan = &self.delivery.plan;
+        Stopped {
             stage: Stage::Deliver,
-            system: plan.to.clone(),
-            flow: Some(plan.flow.clone()),
-            entity: self.channel.contract.entity.clone(),
+            system: &plan.to,
+            flow: Some(&plan.flow),
+            entity: &self.channel.contract.entity,
             key,
-            at: jiff::Timestamp::now(),
-            position: event.id.to_string(),
             contract: self.channel.contract.version.to_string(),
-            violations,
-            held: Held::of(&event.change, &event.id),
-            state: State::Open,
-            former: None,
-            closed_at: None,
         }
     }
 
@@ -466,21 +473,14 @@ impl Applier<'_> {
             raw: Some(base64::engine::general_purpose::STANDARD.encode(beginning)),
             cut: beginning.len() < message.payload.len(),
         };
+        let id = format!("deliver.{}.{}.seq-{}", plan.flow, plan.to, message.seq);
+        let place = format!("{}#{}", message.subject, message.seq);
+        let violations = vec![violation("message", reason)];
+        let entry = Entry::open(id, self.stopped(place.clone()), held, violations);
         Entry {
-            id: format!("deliver.{}.{}.seq-{}", plan.flow, plan.to, message.seq),
-            stage: Stage::Deliver,
-            system: plan.to.clone(),
-            flow: Some(plan.flow.clone()),
-            entity: self.channel.contract.entity.clone(),
-            key: format!("{}#{}", message.subject, message.seq),
-            at: jiff::Timestamp::now(),
-            position: format!("{}#{}", message.subject, message.seq),
-            contract: self.channel.contract.version.to_string(),
-            violations: vec![violation("message", reason)],
-            held,
-            state: State::Open,
-            former: None,
-            closed_at: None,
+            position: place,
+            original: Some(Original::of(&message.payload)),
+            ..entry
         }
     }
 }
@@ -498,5 +498,6 @@ fn violation(rule: &str, message: &str) -> Violation {
         field: None,
         rule: rule.to_owned(),
         message: message.to_owned(),
+        outcome: contract::Outcome::Quarantine,
     }
 }

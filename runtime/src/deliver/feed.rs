@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::Position;
+use lockstep_core::contract::{Contract, Violation};
 use lockstep_core::error::{Error, Kind, Result};
-use lockstep_core::log::{Channel, DecodeError, Event, decode, subject};
+use lockstep_core::log::{DecodeError, Event, decode_among, subject};
 use tokio::sync::mpsc;
 
+use super::plan::carried;
 use super::progress::Progress;
 use crate::log::{
     self, AckPolicy, Consumer, ConsumerConfig, Log, LogError, SETTLED, Start, Stored,
 };
+use crate::versions::{Readings, Versions};
 
 /// Most messages of one fetch.
 const FETCH_MAX: usize = 32;
 /// Changes after which a chunk takes no further message.
 const CHUNK_EVENTS: usize = 1000;
+/// Most versions that the events of one message are of.
+const VERSIONS_MAX: usize = 1000;
 /// How long a fetch waits for something to come.
 const FETCH_WAIT: Duration = Duration::from_secs(5);
 
@@ -28,10 +33,14 @@ pub(super) struct Chunk {
     pub(super) events: Vec<Event>,
     /// Messages that are not ours.
     pub(super) foreign: Vec<(Stored, DecodeError)>,
+    /// Events that cannot be carried over to the version that the target gets, with their own version.
+    pub(super) unfit: Vec<(Event, String, Vec<Violation>)>,
     /// Per lane, the last sequence and the source position it covers.
     pub(super) ends: BTreeMap<String, (u64, Option<Position>)>,
     /// The last sequence of all.
     pub(super) reached: u64,
+    /// Whether what follows is of a version that the target goes on to.
+    pub(super) changes: bool,
 }
 
 impl Chunk {
@@ -39,32 +48,88 @@ impl Chunk {
     pub(super) fn append(&mut self, next: Chunk) {
         self.events.extend(next.events);
         self.foreign.extend(next.foreign);
+        self.unfit.extend(next.unfit);
         self.ends.extend(next.ends);
-        self.reached = next.reached;
+        self.reached = self.reached.max(next.reached);
+        self.changes |= next.changes;
     }
 }
 
 /// Reads ahead.
 pub(super) struct Feed {
     consumer: Box<dyn Consumer>,
-    channel: Arc<Channel>,
+    versions: Versioned,
     progress: Progress,
 }
 
+/// What a reader knows of the versions that it meets.
+pub(super) struct Versioned {
+    pub(super) versions: Arc<Versions>,
+    pub(super) readings: Readings,
+    /// The contract that the target is on by the configuration, and whether it stays there.
+    pub(super) own: Arc<Contract>,
+    pub(super) pinned: bool,
+}
+
+/// What a version is to a reader that did not know it.
+enum Learnt {
+    Known,
+    Unknown,
+    /// The target goes on to it.
+    GoesOn,
+}
+
+impl Versioned {
+    async fn learn(&mut self, urn: &str) -> Result<Learnt> {
+        let Some(kept) = self.versions.find(urn).await? else {
+            return Ok(Learnt::Unknown);
+        };
+        if kept.contract.entity != self.own.entity {
+            return Ok(Learnt::Unknown);
+        }
+        let (own, version) = (self.readings.version(), &kept.contract.version);
+        let newer = version.major == own.major && version > own;
+        if newer && !self.pinned && !kept.taken.is_empty() {
+            return Ok(Learnt::GoesOn);
+        }
+        self.readings.add(&kept.contract, &self.versions.known());
+        Ok(Learnt::Known)
+    }
+
+    /// Puts a message's events into a chunk, as records of the version that the target gets.
+    fn take(&self, events: Vec<Event>, chunk: &mut Chunk) {
+        for mut event in events {
+            let reading = self.readings.of_shape(&event.change.shape);
+            let Some((version, Some(route))) = reading else {
+                chunk.events.push(event);
+                continue;
+            };
+            match carried(&event.change, route.as_ref()) {
+                Ok(change) => {
+                    event.change = change;
+                    chunk.events.push(event);
+                }
+                Err(violations) => chunk.unfit.push((event, version.to_string(), violations)),
+            }
+        }
+    }
+}
+
 impl Feed {
-    /// Starts after what is applied.
+    /// Starts after what is applied; `lanes` says how many lanes each major version of the entity has.
     pub(super) async fn open(
         log: &dyn Log,
-        channel: Arc<Channel>,
+        versions: Versioned,
+        lanes: &BTreeMap<u64, u32>,
         progress: &Progress,
     ) -> Result<Feed> {
-        let contract = &channel.contract;
+        let entity = &versions.own.entity;
+        let majors = lanes.keys();
         let config = ConsumerConfig {
             durable: None,
-            filters: vec![subject::settled_lanes(
-                &contract.entity,
-                contract.version.major,
-            )],
+            filters: majors
+                .map(|major| subject::settled_lanes(entity, *major))
+                .collect(),
             start: Start::Seq(progress.next()),
             // The target remembers what is applied, so there is nothing to acknowledge.
             ack: AckPolicy::None,
@@ -74,15 +139,15 @@ impl Feed {
         let consumer = log
             .consume(SETTLED, config)
             .await
-            .map_err(|error| gap(error, channel.as_ref()))?;
+            .map_err(|error| gap(error, entity))?;
         Ok(Feed {
             consumer,
-            channel,
+            versions,
             progress: progress.clone(),
         })
     }
 
-    /// Hands chunks on until nobody takes them any more.
+    /// Hands chunks on until nobody takes them any more, or until the target goes on to another version.
     pub(super) async fn run(mut self, chunks: mpsc::Sender<Result<Chunk>>) {
         loop {
             let fetched = tokio::select! {
@@ -93,13 +158,21 @@ impl Feed {
                 Ok(messages) => messages,
                 Err(error) => {
                     // Nobody to tell means that the delivery is over anyway.
-                    let _ = chunks.send(Err(gap(error, &self.channel))).await;
+                    let error = gap(error, &self.versions.own.entity);
+                    let _ = chunks.send(Err(error)).await;
                     return;
                 }
             };
             let mut chunk = Chunk::default();
             for message in messages {
-                self.decode(message, &mut chunk);
+                if let Err(error) = self.decode(message, &mut chunk).await {
+                    let _ = chunks.send(Err(error)).await;
+                    return;
+                }
+                if chunk.changes {
+                    let _ = chunks.send(Ok(chunk)).await;
+                    return;
+                }
                 if chunk.events.len() >= CHUNK_EVENTS
                     && chunks.send(Ok(std::mem::take(&mut chunk))).await.is_err()
                 {
@@ -112,33 +185,50 @@ impl Feed {
         }
     }
 
-    fn decode(&self, message: Stored, chunk: &mut Chunk) {
-        chunk.reached = message.seq;
+    async fn decode(&mut self, message: Stored, chunk: &mut Chunk) -> Result<()> {
         if self.progress.covers(&message.subject, message.seq) {
-            return;
+            chunk.reached = message.seq;
+            return Ok(());
         }
-        let position = match decode(&self.channel, &message.headers, &message.payload) {
-            Ok(decoded) => {
-                chunk.events.extend(decoded.events);
-                decoded.position
+        let mut position = None;
+        // Each version that is not known yet is looked up once.
+        for _ in 0..VERSIONS_MAX {
+            let readings = &self.versions.readings;
+            let channel = |urn: &str| readings.get(urn).map(|reading| &*reading.channel);
+            match decode_among(&channel, &message.headers, &message.payload) {
+                Ok(decoded) => {
+                    position = decoded.position;
+                    self.versions.take(decoded.events, chunk);
+                }
+                Err(DecodeError::Version(urn)) => match self.versions.learn(&urn).await? {
+                    Learnt::Known => continue,
+                    Learnt::Unknown => {
+                        let error = DecodeError::Version(urn);
+                        chunk.foreign.push((message.clone(), error));
+                    }
+                    Learnt::GoesOn => {
+                        // Read again by the next life, which is on that version.
+                        chunk.changes = true;
+                        return Ok(());
+                    }
+                },
+                Err(error) => chunk.foreign.push((message.clone(), error)),
             }
-            Err(error) => {
-                chunk.foreign.push((message.clone(), error));
-                None
-            }
-        };
+            break;
+        }
+        chunk.reached = message.seq;
         chunk.ends.insert(message.subject, (message.seq, position));
+        Ok(())
     }
 }
 
 /// A consumer that would have to skip messages is an alarm, never a skip.
-fn gap(error: LogError, channel: &Channel) -> Error {
+fn gap(error: LogError, entity: &str) -> Error {
     match error {
         LogError::Gap { first, wanted, .. } => Error::new(
             Kind::Unsupported,
             format!(
-                "the log no longer keeps what this target needs next of `{}`: it starts at {first}, {wanted} is wanted",
-                channel.contract.entity
+                "the log no longer keeps what this target needs next of `{entity}`: it starts at {first}, {wanted} is wanted"
             ),
         )
         .code("LS-L003")

@@ -8,13 +8,17 @@
 mod batch;
 mod feed;
 mod hand;
+mod plan;
 mod progress;
 mod unfold;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use lockstep_core::Op;
 use lockstep_core::connector::{Boxed, DynSink};
+use lockstep_core::contract::{self, Checker, Contract, Violation};
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::{Channel, is_later, subject};
 use tokio::sync::mpsc;
@@ -22,11 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::again::{Replaced, again};
 use crate::log::{self, Log, Request};
-use crate::plan;
-use crate::quarantine::{Answer, Entry, Quarantine, Stage, State};
+use crate::quarantine::{Answer, Ask, Entry, Quarantine, Stage, State};
 use crate::status::Board;
+use crate::versions::{Readings, Versions};
 use batch::{Applied, Applier, Open};
-use feed::{Chunk, Feed};
+use feed::{Chunk, Feed, Versioned};
 use progress::Progress;
 
 /// Most chunks read ahead of the batch that is being applied.
@@ -38,7 +42,7 @@ pub type OpenSink = Box<dyn Fn() -> Boxed<'static, Result<Box<dyn DynSink>>> + S
 /// Delivers one flow into one target.
 pub struct Delivery {
     /// What is delivered.
-    pub plan: plan::Delivered,
+    pub plan: crate::plan::Delivered,
     /// Opens its target.
     pub open: OpenSink,
     /// The log.
@@ -47,12 +51,25 @@ pub struct Delivery {
     pub quarantine: Arc<Quarantine>,
     /// Where the state shows.
     pub board: Arc<Board>,
+    /// The versions of contracts and the tables that the log knows.
+    pub versions: Arc<Versions>,
+    /// How often the target's table is looked at for drift.
+    pub look_every: Duration,
+}
+
+/// How a life of a delivery ended in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Another one begins at once: the table, or the contract's version, is another one now.
+    Changes,
 }
 
 impl Delivery {
     /// Delivers until stopped, starting again after what can be retried.
     pub async fn run(&self, stop: &CancellationToken) {
-        let plan::Delivered {
+        let crate::plan::Delivered {
             flow,
             contract,
             from,
@@ -69,50 +86,70 @@ impl Delivery {
         .await;
     }
 
-    /// One life of the target's connection.
+    /// Delivers until something goes wrong, through as many lives as it takes.
     async fn session(&self, stop: &CancellationToken) -> Result<()> {
-        let plan::Delivered {
-            flow,
-            contract,
-            from,
-            to,
-            write,
-            shape,
-            ..
-        } = &self.plan;
+        while self.life(stop).await? == Ended::Changes {}
+        Ok(())
+    }
+
+    /// One life of the target's connection.
+    async fn life(&self, stop: &CancellationToken) -> Result<Ended> {
+        let crate::plan::Delivered { flow, from, to, .. } = &self.plan;
         let sink: Arc<dyn DynSink> = Arc::from((self.open)().await?);
-        sink.prepare(&[write.target()]).await?;
+        let current = self.current(&*sink).await?;
+        sink.prepare(&[current.write.target()]).await?;
+        let contract = &current.contract;
+        let lanes = self.versions.known().lanes(contract);
+        let readings = Readings::new(from, Arc::clone(contract));
         let channel = Arc::new(Channel::new(from, Arc::clone(contract)));
-        let progress = Progress::read(&*sink, &self.log, flow, to, contract).await?;
+        let progress =
+            Progress::read(&*sink, &self.log, (flow, to), &contract.entity, &lanes).await?;
         let mut control = self
             .log
             .serve(&subject::deliver_control(flow, to))
             .await
             .map_err(log::to_error)?;
         let (chunks, mut ready) = mpsc::channel(AHEAD_MAX);
-        let feed = Feed::open(&*self.log, Arc::clone(&channel), &progress).await?;
+        let versions = Versioned {
+            versions: Arc::clone(&self.versions),
+            readings,
+            own: Arc::clone(&self.plan.contract),
+            pinned: self.plan.pinned,
+        };
+        let feed = Feed::open(&*self.log, versions, &lanes, &progress).await?;
         let reading = tokio::spawn(feed.run(chunks));
         let mut applier = Applier {
             delivery: self,
             sink,
-            shape: Arc::clone(shape),
-            write: Arc::clone(write),
+            current,
             channel,
             progress,
             open: self.open_entries().await?,
         };
         self.board.reached(flow, to, applier.progress.reached(), 0);
+        let mut look_at = tokio::time::Instant::now() + self.look_every;
         let outcome = loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => break Ok(()),
+                () = stop.cancelled() => break Ok(Ended::Stopped),
+                () = tokio::time::sleep_until(look_at) => {
+                    look_at = tokio::time::Instant::now() + self.look_every;
+                    // What does not fit any more is found by the life that begins then.
+                    if applier.is_altered().await? {
+                        break Ok(Ended::Changes);
+                    }
+                }
                 Some(request) = control.requests.recv() => self.request(&mut applier, request).await,
                 chunk = ready.recv() => {
                     let Some(chunk) = chunk else { break Err(Error::unexpected("the log's consumer ended")) };
                     let chunk = gather(chunk?, &mut ready, applier.sink.limits().batch_max)?;
+                    let changes = chunk.changes;
                     // Bound to `stop` only between attempts: what is under way is finished first.
                     let applied = applier.apply(chunk, stop).await?;
                     self.note(&applied);
+                    if changes {
+                        break Ok(Ended::Changes);
+                    }
                 }
             }
         };
@@ -131,7 +168,7 @@ impl Delivery {
 
     /// Open entries of this delivery, by key: the newest of each.
     async fn open_entries(&self) -> Result<HashMap<String, Open>> {
-        let plan::Delivered { flow, to, .. } = &self.plan;
+        let crate::plan::Delivered { flow, to, .. } = &self.plan;
         let mine = |entry: &Entry| {
             entry.stage == Stage::Deliver
                 && entry.flow.as_ref() == Some(flow)
@@ -155,10 +192,10 @@ impl Delivery {
         Ok(open)
     }
 
-    /// Applies a quarantined change again, because somebody asked for it.
+    /// Applies a quarantined change again, as it is or corrected, because somebody asked for it.
     async fn request(&self, applier: &mut Applier<'_>, request: Request) {
-        let id = String::from_utf8_lossy(&request.payload).into_owned();
-        let answer = match self.retry(applier, &id).await {
+        let ask = Ask::read(&request.payload);
+        let answer = match self.try_again(applier, ask).await {
             Ok(answer) => answer,
             Err(error) => Answer::Failed {
                 reason: error.chain(),
@@ -167,17 +204,38 @@ impl Delivery {
         let _ = request.reply.send(answer.to_bytes());
     }
 
-    async fn retry(&self, applier: &mut Applier<'_>, id: &str) -> Result<Answer> {
+    async fn try_again(&self, applier: &mut Applier<'_>, ask: Ask) -> Result<Answer> {
+        let id = ask.id().to_owned();
+        if !matches!(ask, Ask::Retry { .. } | Ask::Edit { .. }) {
+            // Nothing waits for a target's entries.
+            return Ok(Answer::Done);
+        }
+        let answer = self.retry(applier, &ask).await?;
+        if let Some(attempt) = ask.attempt(&answer) {
+            let edit = match &ask {
+                Ask::Edit { edit, .. } if answer == Answer::Done => Some(edit),
+                _ => None,
+            };
+            self.quarantine.tried(&id, edit, attempt).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn retry(&self, applier: &mut Applier<'_>, ask: &Ask) -> Result<Answer> {
+        let id = ask.id();
         let Some(entry) = self.quarantine.get(id).await? else {
             return Ok(Answer::Missing);
         };
         if entry.state != State::Open {
             return Ok(Answer::Closed { state: entry.state });
         }
+        let failed = |reason: &str| {
+            Ok(Answer::Failed {
+                reason: reason.into(),
+            })
+        };
         if entry.held.raw.is_some() {
-            return Ok(Answer::Failed {
-                reason: "the message cannot be read; it can only be dropped".into(),
-            });
+            return failed("the message cannot be read; it can only be dropped");
         }
         if !applier.holds(&entry) {
             // A newer change of the record is applied or in quarantine itself.
@@ -185,11 +243,21 @@ impl Delivery {
                 state: State::Superseded,
             });
         }
+        let columns = entry.held.shape.columns.len();
+        let entry = ask.clone().applied(entry);
+        if entry.row().0.len() != columns {
+            return failed("the correction has not as many columns as the record");
+        }
         if entry.held.cut {
-            let reason = "the record is too large to be kept in quarantine; change it in its source, which still has it";
-            return Ok(Answer::Failed {
-                reason: reason.into(),
-            });
+            return failed(
+                "the record is too large to be kept in quarantine; change it in its source, which still has it",
+            );
+        }
+        if matches!(ask, Ask::Edit { .. }) {
+            let broken = broken(&applier.channel.contract, &entry)?;
+            if !broken.is_empty() {
+                return Ok(Answer::rejected(&broken));
+            }
         }
         match applier.again(&entry).await? {
             Ok(()) => {
@@ -201,13 +269,31 @@ impl Delivery {
     }
 }
 
+/// What of the contract a corrected record breaks; another key would be another record.
+fn broken(contract: &Contract, entry: &Entry) -> Result<Vec<Violation>> {
+    let row = entry.row();
+    let mut broken = Vec::new();
+    Checker::compile(contract)?.check(row, entry.held.op != Op::Updated, &mut broken);
+    broken.retain(|broken| broken.outcome > contract::Outcome::Warn);
+    let mut key = contract.key.iter();
+    if key.any(|at| row.cell(*at) != entry.held.row.cell(*at)) {
+        broken.push(Violation {
+            field: None,
+            rule: "key".to_owned(),
+            message: "a correction may not give the record another key".to_owned(),
+            outcome: contract::Outcome::Quarantine,
+        });
+    }
+    Ok(broken)
+}
+
 /// Joins what is ready to one batch, up to a size: batches grow with the load and wait for nothing.
 fn gather(
     mut chunk: Chunk,
     ready: &mut mpsc::Receiver<Result<Chunk>>,
     batch_max: usize,
 ) -> Result<Chunk> {
-    while chunk.events.len() < batch_max {
+    while chunk.events.len() < batch_max && !chunk.changes {
         match ready.try_recv() {
             Ok(more) => chunk.append(more?),
             Err(_) => break,

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_core::connector::{DynSink, LaneProgress};
-use lockstep_core::contract::Contract;
 use lockstep_core::error::{Error, Result};
 use lockstep_core::log::{POSITION, subject};
 use lockstep_core::position::Position;
@@ -30,13 +29,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Reads the progress of every lane of the entity; 0 where there is none.
+    /// Reads the progress of every lane of the entity, of each of its majors; 0 where there is none.
     pub(super) async fn read(
         sink: &dyn DynSink,
         log: &Arc<dyn Log>,
-        flow: &str,
-        to: &str,
-        contract: &Contract,
+        (flow, to): (&str, &str),
+        entity: &str,
+        lanes: &BTreeMap<u64, u32>,
     ) -> Result<Progress> {
         let kept_in_log = (!sink.limits().progress).then(|| format!("{flow}.{to}"));
         let known: Vec<LaneProgress> = match &kept_in_log {
@@ -49,24 +48,25 @@ impl Progress {
                 }
             }
         };
-        Progress::of(log, contract, known, kept_in_log).await
+        Progress::of(log, entity, lanes, known, kept_in_log).await
     }
 
     /// The progress of an entity's lanes, of what is known of any.
     async fn of(
         log: &Arc<dyn Log>,
-        contract: &Contract,
+        entity: &str,
+        lanes: &BTreeMap<u64, u32>,
         known: Vec<LaneProgress>,
         kept_in_log: Option<String>,
     ) -> Result<Progress> {
         // Read after the progress, so that it is never shorter than what was applied.
         let stream = log.stream(SETTLED).await.map_err(log::to_error)?;
         let life = format!("#{}", stream.created.as_microsecond());
-        let mut lanes: BTreeMap<String, u64> = (0..contract.lanes)
-            .map(|lane| {
-                let subject = subject::settled(&contract.entity, contract.version.major, lane);
-                (subject, 0)
-            })
+        // The lanes of older majors come first in the log, and have to be applied as well.
+        let majors = lanes.iter();
+        let all = majors.flat_map(|(major, count)| (0..*count).map(move |lane| (*major, lane)));
+        let mut lanes: BTreeMap<String, u64> = all
+            .map(|(major, lane)| (subject::settled(entity, major, lane), 0))
             .collect();
         let mut positions = BTreeMap::new();
         for step in known {

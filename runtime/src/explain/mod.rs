@@ -5,16 +5,21 @@
 use lockstep_core::diagnostic::nearest;
 use lockstep_core::{contract, gate};
 
-use crate::{cli, config, inbox, log};
+use crate::{cli, config, contract as files, inbox, log, quarantine, versions};
 
 /// Every table of pages.
 const TABLES: &[&[(&str, &str)]] = &[
     contract::CODES,
+    contract::migrate::CODES,
+    versions::CODES,
     gate::CODES,
     config::CODES,
     cli::CODES,
     log::CODES,
     inbox::CODES,
+    files::CODES,
+    files::import::CODES,
+    quarantine::CODES,
 ];
 
 /// Every code with its page, by code.

@@ -5,17 +5,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base64::Engine as _;
-use lockstep_core::contract::Violation;
+use lockstep_core::contract::{Outcome, Violation};
 use lockstep_core::gate::Rejection;
 use lockstep_core::log::Observed;
 use lockstep_core::position::Mark;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
-use crate::log::{Log, PAYLOAD_MAX, rules};
+use crate::log::{INBOX, Log, PAYLOAD_MAX, rules};
+use crate::quarantine::Original;
 
-/// Most bytes kept of an observation that cannot be read.
-const RAW_MAX: usize = 64 * 1024;
+/// Most warnings of one verdict.
+const WARNINGS_MAX: usize = 10;
 /// Most characters of a reason.
 const REASON_MAX: usize = 500;
 
@@ -38,9 +39,9 @@ struct Message {
 struct Observation {
     id: Option<Box<str>>,
     /// Why it cannot be read, with its beginning.
-    unreadable: Option<(Vec<Violation>, String)>,
-    /// What it broke.
-    refused: Option<Verdict>,
+    unreadable: Option<(Vec<Violation>, Original)>,
+    /// What is told of it, where that is more than that it was accepted.
+    told: Option<Verdict>,
 }
 
 /// What became of one observation.
@@ -55,6 +56,24 @@ struct Verdict {
     field: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
+    /// Every broken rule, where they are more than one or not what everybody expects.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules: Vec<String>,
+    /// What became of a refused one: `quarantine` keeps it until somebody decides, `reject` refuses it for good, `halt` stops its entity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
+    /// Rules that an accepted one breaks though it goes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+}
+
+/// A rule that an accepted observation breaks.
+#[derive(Clone, Debug, Serialize)]
+struct Warning {
+    rule: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    reason: String,
 }
 
 /// The answer to a message with one observation.
@@ -71,6 +90,8 @@ struct Several {
     sequence: u64,
     accepted: usize,
     refused: usize,
+    #[serde(skip_serializing_if = "is_none")]
+    waiting: usize,
     /// One per event in its order; of a frame with very many, the refused ones alone.
     events: Vec<Verdict>,
 }
@@ -98,12 +119,10 @@ impl Desk {
         let observations = seen.iter().map(|seen| Observation {
             id: seen.id.clone(),
             unreadable: (!seen.violations.is_empty()).then(|| {
-                let raw = seen.raw.as_deref().unwrap_or_default().as_bytes();
-                let beginning = &raw[..raw.len().min(RAW_MAX)];
-                let raw = base64::engine::general_purpose::STANDARD.encode(beginning);
-                (seen.violations.clone(), raw)
+                let raw = seen.raw.as_deref().unwrap_or_default();
+                (seen.violations.clone(), Original::of(raw.as_bytes()))
             }),
-            refused: None,
+            told: None,
         });
         let message = Message {
             reply: reply
@@ -115,23 +134,64 @@ impl Desk {
         self.waiting().insert(seq, message);
     }
 
-    /// Why the observation at a mark cannot be read, with its beginning as base64.
-    pub(crate) fn unreadable(&self, mark: Mark) -> Option<(Rejection, String)> {
+    /// The observation at a mark as its publisher sent it: the message, or its part of a frame.
+    pub(crate) async fn original(&self, mark: Mark) -> Option<Original> {
+        let is_frame = self.waiting().get(&mark.commit)?.is_frame;
+        let stored = match self.log.get(INBOX, mark.commit).await {
+            Ok(stored) => stored?,
+            Err(error) => {
+                tracing::debug!(seq = mark.commit, %error, "an observation cannot be looked at again");
+                return None;
+            }
+        };
+        if is_frame {
+            let events: Vec<&RawValue> = serde_json::from_slice(&stored.payload).ok()?;
+            let event = events.get(usize::try_from(mark.ordinal).ok()?)?;
+            return Some(Original::of(event.get().as_bytes()));
+        }
+        Some(Original::of(&stored.payload))
+    }
+
+    /// Why the observation at a mark cannot be read, with what is left of it.
+    pub(crate) fn unreadable(&self, mark: Mark) -> Option<(Rejection, Original)> {
         let waiting = self.waiting();
         let observation = waiting.get(&mark.commit)?.at(mark)?;
         let (violations, raw) = observation.unreadable.clone()?;
         Some((Rejection { violations }, raw))
     }
 
-    /// The observation at a mark goes to quarantine for these reasons.
+    /// The observation at a mark is refused for these reasons.
     pub(crate) fn refused(&self, mark: Mark, violations: &[Violation]) {
+        self.tell(mark, |id| Verdict::refused(id, violations));
+    }
+
+    /// The observation at a mark goes on though it breaks rules; those that only count are not told.
+    pub(crate) fn noted(&self, mark: Mark, violations: &[Violation]) {
+        if violations
+            .iter()
+            .any(|broken| broken.outcome == Outcome::Warn)
+        {
+            self.tell(mark, |id| Verdict::warned(id, violations));
+        }
+    }
+
+    /// The observation at a mark waits, because its entity is halted.
+    pub(crate) fn waits(&self, mark: Mark, reason: &str) {
+        self.tell(mark, |id| Verdict {
+            outcome: "waiting",
+            reason: Some(reason.to_owned()),
+            ..Verdict::accepted(id)
+        });
+    }
+
+    fn tell(&self, mark: Mark, verdict: impl FnOnce(Option<Box<str>>) -> Verdict) {
         let mut waiting = self.waiting();
         let Some(message) = waiting.get_mut(&mark.commit) else {
             return;
         };
         let at = usize::try_from(mark.ordinal).unwrap_or(usize::MAX);
         if let Some(observation) = message.observations.get_mut(at) {
-            observation.refused = Some(Verdict::refused(observation.id.clone(), violations));
+            observation.told = Some(verdict(observation.id.clone()));
         }
     }
 
@@ -162,7 +222,7 @@ impl Message {
     fn answer(self, seq: u64) -> Vec<u8> {
         let verdicts = self.observations.into_iter().map(|observation| {
             let accepted = || Verdict::accepted(observation.id);
-            observation.refused.unwrap_or_else(accepted)
+            observation.told.unwrap_or_else(accepted)
         });
         let mut events: Vec<Verdict> = verdicts.collect();
         if !self.is_frame && events.len() == 1 {
@@ -172,14 +232,15 @@ impl Message {
                 sequence: seq,
             });
         }
-        let refused = events
-            .iter()
-            .filter(|verdict| verdict.reason.is_some())
-            .count();
+        let counted = |outcome| {
+            let of = events.iter().filter(|verdict| verdict.outcome == outcome);
+            of.count()
+        };
         let mut several = Several {
             sequence: seq,
-            accepted: events.len() - refused,
-            refused,
+            accepted: counted("accepted"),
+            refused: counted("refused"),
+            waiting: counted("waiting"),
             events,
         };
         let whole = body(&several);
@@ -187,8 +248,10 @@ impl Message {
             return whole;
         }
         // Too many for one message: what was accepted is counted, and so are in the end the last of the refused.
-        several.events.retain(|verdict| verdict.reason.is_some());
-        several.events.truncate(PAYLOAD_MAX / (8 * REASON_MAX));
+        several
+            .events
+            .retain(|verdict| verdict.outcome == "refused");
+        several.events.truncate(PAYLOAD_MAX / (10 * REASON_MAX));
         body(&several)
     }
 }
@@ -201,20 +264,59 @@ impl Verdict {
             reason: None,
             field: None,
             rule: None,
+            rules: Vec::new(),
+            verdict: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn warned(id: Option<Box<str>>, violations: &[Violation]) -> Verdict {
+        let warns = violations
+            .iter()
+            .filter(|broken| broken.outcome == Outcome::Warn);
+        let warning = |broken: &Violation| Warning {
+            rule: broken.rule.clone(),
+            field: broken.field.clone(),
+            reason: short(&broken.message),
+        };
+        Verdict {
+            warnings: warns.take(WARNINGS_MAX).map(warning).collect(),
+            ..Verdict::accepted(id)
         }
     }
 
     fn refused(id: Option<Box<str>>, violations: &[Violation]) -> Verdict {
         let reasons: Vec<&str> = violations.iter().map(|v| v.message.as_str()).collect();
-        let first = violations.first();
+        let worst = violations.iter().map(|broken| broken.outcome).max();
+        let worst = worst.unwrap_or_default().max(Outcome::Quarantine);
+        // The rule that decided comes first.
+        let first = violations.iter().find(|broken| broken.outcome == worst);
+        let first = first.or(violations.first());
+        let mut rules: Vec<String> = violations.iter().map(|v| v.rule.clone()).collect();
+        rules.dedup();
+        rules.truncate(WARNINGS_MAX);
         Verdict {
-            id,
             outcome: "refused",
-            reason: Some(reasons.join("; ").chars().take(REASON_MAX).collect()),
+            reason: Some(short(&reasons.join("; "))),
             field: first.and_then(|violation| violation.field.clone()),
             rule: first.map(|violation| violation.rule.clone()),
+            rules: if rules.len() > 1 { rules } else { Vec::new() },
+            verdict: Some(worst.name()),
+            ..Verdict::accepted(id)
         }
     }
+}
+
+fn short(reason: &str) -> String {
+    reason.chars().take(REASON_MAX).collect()
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Tells whether a verdict may go to a subject: a publisher must not make the runtime speak where only the runtime or the server does.
@@ -252,6 +354,7 @@ mod tests {
     #[test]
     fn a_frame_of_very_many_refused_events_is_answered_in_one_message() {
         let violations = [Violation {
+            outcome: Outcome::Quarantine,
             field: Some("f".repeat(60)),
             rule: "r".into(),
             message: "\u{1}".repeat(5000),
@@ -259,7 +362,7 @@ mod tests {
         let refused = |n: usize| Observation {
             id: Some(n.to_string().into()),
             unreadable: None,
-            refused: n
+            told: n
                 .is_multiple_of(2)
                 .then(|| Verdict::refused(Some(n.to_string().into()), &violations)),
         };

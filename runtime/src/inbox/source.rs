@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockstep_core::connector::{Boxed, DynSource, Emitter, Finding, Need};
-use lockstep_core::contract::Violation;
+use lockstep_core::contract::{Outcome, Violation};
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::{
     Arrival, BATCH, CONTENT_TYPE, Channel, Observed, REPLY_TO, observe, subject,
@@ -233,6 +233,7 @@ impl Inbox {
             field: None,
             rule: "entity".to_owned(),
             message,
+            outcome: Outcome::Quarantine,
         };
         (Arc::new(shape), violation)
     }

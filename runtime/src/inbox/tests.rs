@@ -13,7 +13,7 @@ use crate::config::System;
 use crate::log::embedded::{Embedded, EmbeddedOptions};
 use crate::log::{AckPolicy, ConsumerConfig, Message, POSITIONS, SETTLED, Service, Start};
 use crate::plan::Captured;
-use crate::quarantine::{Entry, Quarantine};
+use crate::quarantine::{Answer, Ask, Edit, Entry, Quarantine, State, corrected, from_json};
 use crate::status::Board;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -39,11 +39,18 @@ schema:
         logicalTypeOptions: {minimum: 0}
 "#;
 
+fn contract(text: &str) -> Contract {
+    let none = &lockstep_core::contract::NoLibrary;
+    let loaded = lockstep_core::contract::load("article.odcs.yaml", text, none);
+    loaded.unwrap().contract
+}
+
 /// A log, with what captures `shop` from it.
 struct Shop {
     log: Arc<dyn Log>,
     quarantine: Arc<Quarantine>,
     board: Arc<Board>,
+    versions: Arc<crate::versions::Versions>,
     contract: Arc<Contract>,
     begin: Option<u64>,
 }
@@ -71,9 +78,10 @@ impl Shop {
             log.ensure_stream(&config).await.unwrap();
         }
         log.ensure_stream(&inbox).await.unwrap();
-        let (contract, _) = lockstep_core::contract::load("article.odcs.yaml", CONTRACT).unwrap();
+        let contract = contract(CONTRACT);
         Shop {
             quarantine: Arc::new(Quarantine::open(Arc::clone(&log)).await.unwrap()),
+            versions: Arc::new(crate::versions::Versions::open(&*log).await.unwrap()),
             log,
             board: Arc::default(),
             contract: Arc::new(contract),
@@ -93,6 +101,7 @@ impl Shop {
             connector: NAME.into(),
             settings: settings.into_iter().collect(),
             map: Default::default(),
+            drift: Default::default(),
             secrets: Vec::new(),
         };
         let contracts = Contracts::from([("article".to_owned(), Arc::clone(contract))]);
@@ -102,6 +111,8 @@ impl Shop {
             entities: vec![Captured {
                 contract: Arc::clone(contract),
                 shape: contract.shape(),
+                found: contract.shape(),
+                policy: Default::default(),
                 read: Arc::new(read.unwrap()),
                 mapping,
                 values: Arc::new(values),
@@ -109,6 +120,8 @@ impl Shop {
             log: Arc::clone(&self.log),
             quarantine: Arc::clone(&self.quarantine),
             board: Arc::clone(&self.board),
+            versions: Arc::clone(&self.versions),
+            look_every: Duration::from_secs(600),
             desk: Some(desk),
         }
     }
@@ -359,4 +372,155 @@ async fn a_frame_of_very_many_events_is_one_refusal_and_holds_nobody_up() {
     );
     let taken = verdict(&mut told).await;
     assert_eq!(taken["accepted"], 1000);
+}
+
+/// A rule per outcome, by the stock of the article.
+const RULES: &str = r#"
+    quality:
+      - {name: odd, type: custom, engine: cel, implementation: stock != 1, severity: info}
+      - {name: scarce, type: custom, engine: cel, implementation: stock != 2, severity: warning}
+      - name: silly
+        type: custom
+        engine: cel
+        implementation: stock != 4
+        customProperties: [{property: lockstep.outcome, value: reject}]
+      - name: alarming
+        type: custom
+        engine: cel
+        implementation: stock != 5
+        customProperties: [{property: lockstep.outcome, value: halt}]
+    properties:"#;
+
+#[tokio::test]
+async fn a_publisher_is_told_what_became_of_its_observation_by_each_outcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shop = Shop::new(folder.path()).await;
+    let ruled = CONTRACT.replace("\n    properties:", RULES);
+    shop.contract = Arc::new(contract(&ruled));
+    let mut told = shop.log.serve("me.verdicts").await.unwrap();
+    let reply = [(REPLY_TO, "me.verdicts")];
+    let bodies = [(1, "A"), (2, "A"), (4, "A"), (5, "B"), (7, "C")]
+        .map(|(stock, id)| format!(r#"{{"stock" : {stock}, "id": "{id}"}}"#));
+    for body in &bodies {
+        shop.publish("shop.article", &reply, body).await;
+    }
+    shop.until(|| async { shop.position().await >= 5 }).await;
+
+    let mut verdicts = Vec::new();
+    for _ in 0..5 {
+        verdicts.push(verdict(&mut told).await);
+    }
+    assert_eq!(
+        verdicts[0],
+        serde_json::json!({"outcome": "accepted", "sequence": 1}),
+        "what only counts is not told"
+    );
+    assert_eq!(verdicts[1]["outcome"], "accepted");
+    assert_eq!(verdicts[1]["warnings"][0]["rule"], "scarce");
+    for (at, outcome, rule) in [(2, "reject", "silly"), (3, "halt", "alarming")] {
+        let told = &verdicts[at];
+        assert_eq!(
+            (&told["outcome"], &told["verdict"], &told["rule"]),
+            (&"refused".into(), &outcome.into(), &rule.into())
+        );
+    }
+    assert_eq!(verdicts[4]["outcome"], "waiting");
+
+    // What was refused is kept as it came, byte by byte.
+    let all = shop.quarantine.all().await.unwrap();
+    let kept = |state: State| {
+        let entry = all.iter().find(|entry| entry.state == state).unwrap();
+        String::from_utf8(entry.original.as_ref().unwrap().kept()).unwrap()
+    };
+    assert_eq!(kept(State::Rejected), bodies[2]);
+    assert_eq!(kept(State::Open), bodies[3]);
+    let rules = shop.board.rules();
+    assert!(
+        rules
+            .iter()
+            .any(|count| count.rule == "odd" && count.changes == 1)
+    );
+
+    // A refused observation was never made: the good one before it still stands, and a later one supersedes nothing.
+    let settled = shop.settled().await;
+    let last = settled.last().unwrap();
+    assert_eq!(
+        last.change.row.value(1),
+        Some(&lockstep_core::Value::Int(2))
+    );
+}
+
+#[tokio::test]
+async fn an_observation_that_cannot_be_read_can_be_corrected() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = Shop::new(folder.path()).await;
+    let body = r#"{"id": "A", "stock": "many"}"#;
+    shop.publish("shop.article", &[], body).await;
+    shop.until(|| async { shop.position().await >= 1 }).await;
+    let entry = shop.quarantined().await.remove(0);
+    let kept = entry.original.as_ref().unwrap().kept();
+    assert_eq!(kept, body.as_bytes());
+    let object = serde_json::json!({"id": "A", "stock": 6});
+    let values = from_json(&entry, object.as_object().unwrap()).unwrap();
+    let (row, columns) = corrected(&entry, Some(&shop.contract), values).unwrap();
+    let edit = Edit {
+        at: jiff::Timestamp::now(),
+        by: "somebody".into(),
+        reason: None,
+        columns,
+        row,
+    };
+    let ask = Ask::Edit {
+        id: entry.id.clone(),
+        edit,
+    };
+    let stop = CancellationToken::new();
+    let capture = shop.capture();
+    let asking = async {
+        loop {
+            let answer = shop.quarantine.ask(&ask, DEADLINE).await.unwrap();
+            // Nobody serves before the capture runs.
+            if !matches!(answer, Answer::Failed { .. }) {
+                stop.cancel();
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let both = async { tokio::join!(capture.run(&stop), asking).1 };
+    let answer = tokio::time::timeout(DEADLINE, both).await.expect("in time");
+    assert_eq!(answer, Answer::Done);
+    let settled = shop.settled().await;
+    assert_eq!(settled.len(), 1);
+    assert_eq!(
+        settled[0].change.row.value(1),
+        Some(&lockstep_core::Value::Int(6))
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_takes_its_turn_behind_a_halt() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shop = Shop::new(folder.path()).await;
+    let ruled = CONTRACT.replace("\n    properties:", RULES);
+    shop.contract = Arc::new(contract(&ruled));
+    for stock in ["5", "\"many\"", "6"] {
+        let body = format!(r#"{{"id": "A", "stock": {stock}}}"#);
+        shop.publish("shop.article", &[], &body).await;
+    }
+    shop.until(|| async { shop.position().await >= 3 }).await;
+    let halting = shop.quarantined().await;
+    assert_eq!(halting.len(), 1, "{halting:?}");
+    let id = &halting[0].id;
+    let dropped = shop.quarantine.discard(id, &Default::default()).await;
+    assert_eq!(dropped.unwrap(), Answer::Done);
+    shop.until(|| async { shop.settled().await.len() == 1 && shop.quarantined().await.is_empty() })
+        .await;
+    let all = shop.quarantine.all().await.unwrap();
+    let states: Vec<State> = all.iter().map(|entry| entry.state).collect();
+    assert_eq!(
+        states,
+        [State::Superseded, State::Superseded, State::Retried],
+        "the good one closes both before it"
+    );
 }

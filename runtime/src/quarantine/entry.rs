@@ -1,11 +1,13 @@
 //! One quarantined change.
 
 use jiff::Timestamp;
-use lockstep_core::contract::Violation;
+use lockstep_core::contract::{Outcome, Violation};
 use lockstep_core::gate::row_name;
 use lockstep_core::{Cell, Change, Op, Row, Shape, Value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::decision::{ATTEMPTS_MAX, Attempt, Closing, Edit};
 
 /// Most bytes of a stored entry; well below what a message may hold.
 const STORED_MAX: usize = 512 * 1024;
@@ -37,10 +39,25 @@ pub struct Entry {
     pub position: String,
     /// The contract's version.
     pub contract: String,
+    /// The contract's digest, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Why.
     pub violations: Vec<Violation>,
     /// The change itself.
     pub held: Held,
+    /// What the source or a publisher gave, byte by byte, where that is not the row itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Original>,
+    /// Its place in the line behind the change that halted its entity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// Corrections of the record, oldest first; the last one is what is sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
+    /// What was tried with it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
     /// The contract's key under which targets still hold the record, where the change would have given it another: the key, and its lane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<Former>,
@@ -49,26 +66,18 @@ pub struct Entry {
     /// When it was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Timestamp>,
+    /// Who closed it, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing: Option<Closing>,
 }
 
-/// Where an entry stopped and what became of it: an entry without its record.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Place {
-    /// The entry's id.
-    pub id: String,
-    /// Where it stopped.
-    pub stage: Stage,
-    /// The system at which it stopped.
-    pub system: String,
-    /// The flow, for delivery.
-    pub flow: Option<String>,
-    /// The entity.
-    pub entity: String,
-    /// What became of it.
-    pub state: State,
-    /// When it was closed.
-    #[serde(default)]
-    pub closed_at: Option<Timestamp>,
+/// Bytes as they came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// The bytes, as base64.
+    pub base64: String,
+    /// How many there were; fewer are kept of very many.
+    pub bytes: usize,
 }
 
 /// Where a change stopped.
@@ -93,6 +102,31 @@ pub enum State {
     Retried,
     /// Somebody decided to do without it.
     Dropped,
+    /// It was refused for good.
+    Rejected,
+    /// It stands in line behind the change that halted its entity, and goes on in its turn.
+    Waiting,
+}
+
+impl State {
+    /// The word for it in messages and outputs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Open => "open",
+            State::Superseded => "superseded",
+            State::Retried => "retried",
+            State::Dropped => "dropped",
+            State::Rejected => "rejected",
+            State::Waiting => "waiting",
+        }
+    }
+
+    /// Tells whether a change in this state explains why a target differs from its source.
+    #[must_use]
+    pub fn explains(self) -> bool {
+        !matches!(self, State::Superseded | State::Retried)
+    }
 }
 
 /// A change kept with its types, exactly.
@@ -151,6 +185,12 @@ pub struct Summary {
     pub at: String,
     /// What became of it.
     pub state: State,
+    /// The worst that a broken rule asks for.
+    #[serde(default)]
+    pub outcome: Outcome,
+    /// Its place in the line behind the change that halted its entity.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line: Option<u64>,
     /// Why it was quarantined: field, rule and message of each broken rule.
     pub reasons: Vec<Reason>,
 }
@@ -165,9 +205,73 @@ pub struct Reason {
     pub rule: String,
     /// What is wrong.
     pub message: String,
+    /// What the rule asks for.
+    #[serde(default)]
+    pub outcome: Outcome,
 }
 
 impl Entry {
+    /// An open entry of a change that stopped just now.
+    #[must_use]
+    pub fn open(id: String, stopped: Stopped<'_>, held: Held, violations: Vec<Violation>) -> Entry {
+        let Stopped {
+            stage,
+            system,
+            flow,
+            entity,
+            key,
+            contract,
+        } = stopped;
+        Entry {
+            id,
+            stage,
+            system: system.to_owned(),
+            flow: flow.map(str::to_owned),
+            entity: entity.to_owned(),
+            key,
+            at: Timestamp::now(),
+            position: held.event.clone(),
+            contract,
+            digest: None,
+            violations,
+            held,
+            original: None,
+            line: None,
+            edits: Vec::new(),
+            attempts: Vec::new(),
+            former: None,
+            state: State::Open,
+            closed_at: None,
+            closing: None,
+        }
+    }
+
+    /// The worst that a broken rule asks for, as far as it can be had here.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let outcomes = self.violations.iter().map(|broken| broken.outcome);
+        let worst = outcomes.max().unwrap_or_default();
+        match self.stage {
+            Stage::Gate => worst,
+            // The log has the change already: whatever a rule asks for, a target can only do without it.
+            Stage::Deliver => worst.min(Outcome::Quarantine),
+        }
+    }
+
+    /// Tells whether its entity stands still until somebody decides about it.
+    #[must_use]
+    pub fn halts(&self) -> bool {
+        self.stage == Stage::Gate && self.state == State::Open && self.outcome() == Outcome::Halt
+    }
+
+    /// Notes what was tried with it.
+    pub fn note(&mut self, attempt: Attempt) {
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            self.attempts.remove(0);
+        }
+        self.attempts.push(attempt);
+    }
+
     /// The reasons on one line.
     #[must_use]
     pub fn reason(&self) -> String {
@@ -197,6 +301,8 @@ impl Entry {
         let mut cut = self.clone();
         cut.held.cut = true;
         cut.held.before = None;
+        cut.original = None;
+        cut.edits.clear();
         cut.violations.truncate(VIOLATIONS_MAX);
         for violation in &mut cut.violations {
             violation.message = violation.message.chars().take(REASON_HEADER_MAX).collect();
@@ -242,7 +348,16 @@ impl Entry {
             op: self.held.op.name().to_owned(),
             at: self.at.to_string(),
             state: self.state,
-            reasons: self.violations.iter().map(Reason::from).collect(),
+            outcome: self.outcome(),
+            line: self.line,
+            reasons: self
+                .violations
+                .iter()
+                .map(|broken| Reason {
+                    outcome: broken.outcome.min(self.outcome()),
+                    ..Reason::from(broken)
+                })
+                .collect(),
         }
     }
 
@@ -252,13 +367,19 @@ impl Entry {
         row_name(&self.held.shape, &self.held.row, &self.held.event)
     }
 
+    /// The record as it was last corrected, or as it came.
+    #[must_use]
+    pub fn row(&self) -> &Row {
+        self.edits.last().map_or(&self.held.row, |edit| &edit.row)
+    }
+
     /// The change again, ready for the step it stopped at.
     #[must_use]
     pub fn change(&self) -> Change {
         Change {
             shape: std::sync::Arc::new(self.held.shape.clone()),
             op: self.held.op,
-            row: self.held.row.clone(),
+            row: self.row().clone(),
             before: self.held.before.clone(),
             mark: self.held.mark,
             committed_at: self.held.committed_at,
@@ -315,8 +436,26 @@ impl From<&Violation> for Reason {
             field: violation.field.clone(),
             rule: violation.rule.clone(),
             message: violation.message.clone(),
+            outcome: violation.outcome,
         }
     }
+}
+
+/// Where a change stopped, and as what it is known there.
+#[derive(Clone, Debug)]
+pub struct Stopped<'a> {
+    /// The step.
+    pub stage: Stage,
+    /// The system at which it stopped.
+    pub system: &'a str,
+    /// The flow, for delivery.
+    pub flow: Option<&'a str>,
+    /// The entity.
+    pub entity: &'a str,
+    /// The record's key, as far as it is known.
+    pub key: String,
+    /// The contract's version.
+    pub contract: String,
 }
 
 impl Held {
@@ -359,26 +498,22 @@ mod tests {
             committed_at: Timestamp::UNIX_EPOCH,
             origin: None,
         };
-        Entry {
-            id: "gate.crm.thing.i.1".into(),
+        let stopped = Stopped {
             stage: Stage::Gate,
-            system: "crm".into(),
+            system: "crm",
             flow: None,
-            entity: "thing".into(),
+            entity: "thing",
             key: "k".into(),
-            at: Timestamp::UNIX_EPOCH,
-            position: "i/1".into(),
             contract: "1.0.0".into(),
-            violations: vec![Violation {
-                field: None,
-                rule: "r".into(),
-                message: format!("holds\n\t{text}"),
-            }],
-            held: Held::of(&change, "i/1"),
-            former: None,
-            state: State::Open,
-            closed_at: None,
-        }
+        };
+        let violations = vec![Violation {
+            outcome: Outcome::Quarantine,
+            field: None,
+            rule: "r".into(),
+            message: format!("holds\n\t{text}"),
+        }];
+        let held = Held::of(&change, "i/1");
+        Entry::open("gate.crm.thing.i.1".into(), stopped, held, violations)
     }
 
     #[test]

@@ -10,12 +10,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use lockstep_core::contract::Contract;
+use lockstep_core::contract::drift::Drift;
 use lockstep_core::error::Error;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::capture::LINE_MAX;
 use crate::config::Flow;
 use crate::lease::Holder;
+use crate::rules::{self, RuleCount, SetStatus};
 
 pub use part::Part;
 use part::{CapturePart, EntityPart, FlowPart};
@@ -39,6 +43,12 @@ pub struct Status {
     pub version: String,
     /// Whether a runtime is running; if not, the rest is what its log says.
     pub running: bool,
+    /// How often each rule of a contract was broken since the runtime started.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub rules: Vec<RuleCount>,
+    /// How rules over all records of an entity were last judged.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub sets: Vec<SetStatus>,
 }
 
 /// One flow into one target.
@@ -65,9 +75,68 @@ pub struct FlowStatus {
     /// Why it is stalled, held or paused.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
+    /// What halts its entity, until somebody decides about it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub halted: Option<Halted>,
+    /// The version of the contract that the target gets.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub contract: Option<String>,
+    /// Where the tables at its ends differ from what the contract and their mappings expect.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub drift: Vec<DriftStatus>,
+}
+
+/// A quarantine entry that halts an entity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Halted {
+    /// The entry's id.
+    pub id: String,
+    /// The rule that asks for it.
+    pub rule: String,
+    /// The record's key, where it may be shown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
+    /// Since when.
+    pub since: String,
+    /// How many changes wait in line behind it.
+    pub waiting: u64,
+}
+
+/// One difference between a system's table and what is expected of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DriftStatus {
+    /// The system.
+    pub system: String,
+    /// What differs.
+    #[serde(flatten)]
+    pub drift: Drift,
 }
 
 impl FlowStatus {
+    /// The same flow with its entity halted.
+    #[must_use]
+    pub(crate) fn halted(mut self, halted: Halted) -> FlowStatus {
+        let key = halted.key.as_ref();
+        let at = key.map_or_else(String::new, |key| format!(" at `{key}`"));
+        let (full, code) = if halted.waiting >= LINE_MAX as u64 {
+            (" and its source is not read on", "LS-R002")
+        } else {
+            ("", "LS-R001")
+        };
+        let said = format!(
+            "halted by the rule `{}`{at}, {} changes wait{full}; decide with `lockstep quarantine edit|retry|drop {}` ({code})",
+            halted.rule, halted.waiting, halted.id
+        );
+        // What keeps the source from being read is worth saying as well.
+        self.reason = Some(match self.reason.take() {
+            Some(reason) => format!("{said}; {reason}"),
+            None => said,
+        });
+        self.state = State::Held;
+        self.halted = Some(halted);
+        self
+    }
+
     /// A flow of which nothing is known but why.
     fn unseen(flow: &Flow, to: &str, state: State, reason: String) -> FlowStatus {
         FlowStatus {
@@ -81,6 +150,9 @@ impl FlowStatus {
             applied: 0,
             quarantined: 0,
             reason: Some(reason),
+            halted: None,
+            contract: None,
+            drift: Vec::new(),
         }
     }
 }
@@ -181,6 +253,9 @@ struct Inner {
     captures: BTreeMap<String, CaptureBoard>,
     entities: BTreeMap<String, EntityBoard>,
     flows: BTreeMap<(String, String), FlowBoard>,
+    rules: Vec<RuleCount>,
+    /// By system and entity.
+    sets: BTreeMap<(String, String), Vec<SetStatus>>,
 }
 
 #[derive(Debug, Default)]
@@ -192,6 +267,10 @@ struct CaptureBoard {
     /// Whether changes are between the source and the log.
     in_hand: bool,
     captured: u64,
+    /// Entities that are held by themselves.
+    held: BTreeMap<String, Trouble>,
+    /// What of the tables does not fit, by entity.
+    drift: BTreeMap<String, Vec<Drift>>,
 }
 
 #[derive(Debug, Default)]
@@ -209,6 +288,8 @@ struct FlowBoard {
     moved: Instant,
     window: VecDeque<(Instant, u64)>,
     trouble: Option<Trouble>,
+    contract: Option<String>,
+    drift: Vec<Drift>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -260,6 +341,13 @@ impl Board {
         capture.in_hand = false;
     }
 
+    /// Forgets which entities were held: a new life judges anew.
+    pub fn capture_judges(&self, system: &str) {
+        if let Some(capture) = self.inner().captures.get_mut(system) {
+            capture.held.clear();
+        }
+    }
+
     /// A capture of a system ended here, because another runtime goes on with it or nobody does.
     pub fn capture_ended(&self, system: &str) {
         self.inner().captures.remove(system);
@@ -293,6 +381,39 @@ impl Board {
         if let Some(capture) = inner.captures.get_mut(system) {
             capture.in_hand = in_hand;
         }
+    }
+
+    /// A rule was broken.
+    pub fn broke(&self, count: RuleCount) {
+        rules::add(&mut self.inner().rules, count);
+    }
+
+    /// How often each rule was broken here.
+    #[must_use]
+    pub fn rules(&self) -> Vec<RuleCount> {
+        self.inner().rules.clone()
+    }
+
+    /// Rules over all records of an entity were judged.
+    pub fn judged(&self, system: &str, entity: &str, sets: Vec<SetStatus>) {
+        let place = (system.to_owned(), entity.to_owned());
+        self.inner().sets.insert(place, sets);
+    }
+
+    /// How rules over all records were last judged here.
+    #[must_use]
+    pub fn sets(&self) -> Vec<SetStatus> {
+        self.inner().sets.values().flatten().cloned().collect()
+    }
+
+    /// Whether a system is captured here.
+    #[must_use]
+    pub fn captures(&self, system: &str) -> bool {
+        let inner = self.inner();
+        inner
+            .captures
+            .get(system)
+            .is_some_and(|board| board.started)
     }
 
     /// The log ends here for an entity.
@@ -335,7 +456,38 @@ impl Board {
                 moved: Instant::now(),
                 window: VecDeque::new(),
                 trouble: None,
+                contract: None,
+                drift: Vec::new(),
             });
+    }
+
+    /// What of a source's table does not fit.
+    pub fn drift(&self, system: &str, entity: &str, drift: Vec<Drift>) {
+        let mut inner = self.inner();
+        let capture = inner.captures.entry(system.to_owned()).or_default();
+        capture.drift.insert(entity.to_owned(), drift);
+    }
+
+    /// An entity of a system is held by itself, or goes on.
+    pub fn entity_held(&self, system: &str, entity: &str, error: Option<&Error>) {
+        let mut inner = self.inner();
+        let capture = inner.captures.entry(system.to_owned()).or_default();
+        match error {
+            Some(error) => {
+                let trouble = Trouble::new(error, true);
+                capture.held.insert(entity.to_owned(), trouble);
+            }
+            None => drop(capture.held.remove(entity)),
+        }
+    }
+
+    /// The version of its contract that a target gets, and what of its table does not fit.
+    pub fn flow_fits(&self, flow: &str, to: &str, contract: &Contract, drift: Vec<Drift>) {
+        let mut inner = self.inner();
+        if let Some(board) = inner.flows.get_mut(&(flow.to_owned(), to.to_owned())) {
+            board.contract = Some(contract.version.to_string());
+            board.drift = drift;
+        }
     }
 
     /// A flow got this far, applying this many changes.
@@ -423,6 +575,8 @@ impl Board {
             flows: flows
                 .map(|((flow, to), board)| board.part(flow, to))
                 .collect(),
+            rules: inner.rules.clone(),
+            sets: inner.sets.values().flatten().cloned().collect(),
         }
     }
 }
@@ -433,6 +587,8 @@ impl CaptureBoard {
         CapturePart {
             quiet: self.started && !self.in_hand && rests,
             trouble: self.trouble.clone(),
+            held: self.held.clone(),
+            drift: self.drift.clone(),
         }
     }
 }
@@ -460,6 +616,8 @@ impl FlowBoard {
             rate: self.rate(),
             unmoved_ms: u64::try_from(self.moved.elapsed().as_millis()).unwrap_or(u64::MAX),
             trouble: self.trouble.clone(),
+            contract: self.contract.clone(),
+            drift: self.drift.clone(),
         }
     }
 

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lockstep_core::contract::drift::Drift;
 use serde::{Deserialize, Serialize};
 
-use super::{FlowStatus, State, Trouble};
+use super::{DriftStatus, FlowStatus, State, Trouble};
+use crate::rules::{self, RuleCount, SetStatus};
 
 /// How long a flow may make no progress before it counts as stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -24,6 +26,12 @@ pub struct Part {
     pub(super) entities: BTreeMap<String, EntityPart>,
     /// The flows it delivers.
     pub(super) flows: Vec<FlowPart>,
+    /// How often each rule was broken.
+    #[serde(default)]
+    pub(super) rules: Vec<RuleCount>,
+    /// How rules over all records were last judged.
+    #[serde(default)]
+    pub(super) sets: Vec<SetStatus>,
 }
 
 /// A system that is captured.
@@ -32,6 +40,12 @@ pub(super) struct CapturePart {
     /// Whether everything it said is in the log.
     pub(super) quiet: bool,
     pub(super) trouble: Option<Trouble>,
+    /// Entities that are held by themselves.
+    #[serde(default)]
+    pub(super) held: BTreeMap<String, Trouble>,
+    /// What of the tables does not fit, by entity.
+    #[serde(default)]
+    pub(super) drift: BTreeMap<String, Vec<Drift>>,
 }
 
 /// An entity in the log.
@@ -55,6 +69,10 @@ pub(super) struct FlowPart {
     /// How long ago it last moved.
     pub(super) unmoved_ms: u64,
     pub(super) trouble: Option<Trouble>,
+    #[serde(default)]
+    pub(super) contract: Option<String>,
+    #[serde(default)]
+    pub(super) drift: Vec<Drift>,
 }
 
 impl Part {
@@ -70,6 +88,10 @@ impl Part {
             }
         }
         self.flows.extend(other.flows);
+        for count in other.rules {
+            rules::add(&mut self.rules, count);
+        }
+        self.sets.extend(other.sets);
     }
 
     /// The state of every flow. `quarantined` gives the open entries of an entity's source and of a flow's target.
@@ -94,6 +116,9 @@ impl Part {
                     applied: flow.applied,
                     quarantined: quarantined(&flow.entity, &flow.flow, &flow.to),
                     reason,
+                    halted: None,
+                    contract: flow.contract.clone(),
+                    drift: self.drift(flow),
                 }
             })
             .collect();
@@ -101,10 +126,28 @@ impl Part {
         flows
     }
 
+    /// What does not fit at either end of a flow.
+    fn drift(&self, flow: &FlowPart) -> Vec<DriftStatus> {
+        let capture = self.captures.get(&flow.from);
+        let source = capture.and_then(|capture| capture.drift.get(&flow.entity));
+        let source = source
+            .into_iter()
+            .flatten()
+            .map(|drift| (&flow.from, drift));
+        let target = flow.drift.iter().map(|drift| (&flow.to, drift));
+        let status = |(system, drift): (&String, &Drift)| DriftStatus {
+            system: system.clone(),
+            drift: drift.clone(),
+        };
+        source.chain(target).map(status).collect()
+    }
+
     fn state(&self, flow: &FlowPart) -> (State, Option<String>) {
         let capture = self.captures.get(&flow.from);
         let trouble = flow.trouble.as_ref();
         let trouble = trouble.or(capture.and_then(|capture| capture.trouble.as_ref()));
+        let held = capture.and_then(|capture| capture.held.get(&flow.entity));
+        let trouble = trouble.or(held);
         if let Some(trouble) = trouble {
             let state = if trouble.held {
                 State::Held

@@ -13,6 +13,7 @@ use super::{Board, FlowStatus, Part, State};
 use crate::config::Config;
 use crate::lease::{self, Holder};
 use crate::log::{self, Log};
+use crate::rules::{RuleCount, SetStatus};
 
 /// How long another runtime may take to answer.
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -100,6 +101,11 @@ pub(crate) async fn answer(log: &dyn Log, board: &Board, stop: &CancellationToke
 }
 
 impl Gathered {
+    /// How often each rule was broken, wherever that was, and how those over all records were last judged.
+    pub(crate) fn rules(&self) -> (Vec<RuleCount>, Vec<SetStatus>) {
+        (self.part.rules.clone(), self.part.sets.clone())
+    }
+
     /// The state of every flow of the configuration, and who runs it where that is somebody else.
     pub(crate) fn flows(
         &self,

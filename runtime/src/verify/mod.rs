@@ -167,7 +167,12 @@ pub fn can_be_compared(config: &Config, from: &str) -> bool {
     !config.systems.get(from).is_some_and(System::is_inbox)
 }
 
-async fn open(config: &Config, registry: &Registry, system: &str) -> Result<Arc<dyn DynReader>> {
+/// Opens a system to be read.
+pub(crate) async fn open(
+    config: &Config,
+    registry: &Registry,
+    system: &str,
+) -> Result<Arc<dyn DynReader>> {
     let known = config
         .systems
         .get(system)
@@ -181,7 +186,7 @@ async fn open(config: &Config, registry: &Registry, system: &str) -> Result<Arc<
 }
 
 /// One side of a pair.
-struct Side {
+pub(crate) struct Side {
     reader: Arc<dyn DynReader>,
     table: String,
     plan: Arc<ReadPlan>,
@@ -191,7 +196,8 @@ struct Side {
 }
 
 impl Side {
-    fn new(
+    /// An entity as it stands in a system of its flow.
+    pub(crate) fn new(
         config: &Config,
         readers: &BTreeMap<String, Arc<dyn DynReader>>,
         system: &str,
@@ -221,7 +227,7 @@ impl Side {
     }
 
     /// Reads every record: its key, and the record itself. Gives the table's own keys of rows from which no key of the contract can be read.
-    async fn scan(
+    pub(crate) async fn scan(
         &self,
         contract: &Contract,
         mut each: impl FnMut(Key, Row),

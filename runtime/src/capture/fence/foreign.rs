@@ -88,7 +88,7 @@ async fn foreign_messages_on_a_lane_neither_stop_a_writer_nor_hide_what_is_writt
             assert!(next.epoch() > above.max(older.epoch()), "{headers:?}");
             assert!(next.epoch() < u64::MAX / 4, "{headers:?}");
             assert_eq!(left(&next, &[at(1, 0), at(2, 0)]), [], "{headers:?}");
-            assert!(next.covers(1, LIFE, at(1, 0)), "{headers:?}");
+            assert!(next.has(1, LIFE, at(1, 0), false), "{headers:?}");
             let late = send(&mut older, case.segment([at(3, 0)]), None).await;
             assert_eq!(late.unwrap_err().kind(), Kind::Stopped, "{headers:?}");
             older = next;

@@ -115,7 +115,7 @@ struct Broken {
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
         let What::Try(args) = self.what;
-        let config = match cx.load() {
+        let config = match cx.load_as_known().await {
             Ok(config) => config,
             Err(exit) => return exit,
         };

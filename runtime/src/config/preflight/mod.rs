@@ -18,15 +18,19 @@ use futures_util::future::join_all;
 use lockstep_core::Shape;
 use lockstep_core::connector::{DynSink, Need, Registry};
 use lockstep_core::contract::Contract;
+use lockstep_core::contract::drift::{self, Action, Decision, Expected, Policy, Side, compare};
+use lockstep_core::contract::migrate::Route;
 use lockstep_core::diagnostic::{Diagnostic, Severity};
-use lockstep_core::gate::{Problem, ReadPlan, WritePlan};
+use lockstep_core::gate::{Mapping, Problem, ReadPlan, WritePlan};
 
+use super::flows::version_of;
 use super::{Config, Flow, Role};
+use crate::versions::{UNKNOWN_VERSION, source_key, target_key};
 use survey::{Survey, survey};
 
 pub use place::holder;
 pub use running::running;
-pub(crate) use survey::{diagnostic, open_reader, target_shape, within_deadline};
+pub(crate) use survey::{diagnostic, look, open_reader, target_shape, within_deadline};
 
 /// A configuration compiled against the systems as they are.
 #[derive(Debug)]
@@ -50,8 +54,10 @@ pub struct PlannedFlow {
     pub contract: Arc<Contract>,
     /// The system that says it.
     pub from: String,
-    /// The table it is read from.
+    /// The table it is read from, as the plan was compiled for it.
     pub source: Arc<Shape>,
+    /// The table as it is, where its entity is held because it does not fit.
+    pub found: Arc<Shape>,
     /// From the source's rows to records.
     pub read: Arc<ReadPlan>,
     /// The systems that hear it.
@@ -63,12 +69,20 @@ pub struct PlannedFlow {
 pub struct PlannedTarget {
     /// The system.
     pub system: String,
-    /// The table as the system declares it.
+    /// The contract, in the version that the target is on.
+    pub contract: Arc<Contract>,
+    /// Whether that is an older version, on which the target stays.
+    pub pinned: bool,
+    /// The table as the system declares it, with the columns that are added at the start.
     pub table: Arc<Shape>,
+    /// Columns that are added at the start.
+    pub adds: Vec<String>,
     /// From records to the target's rows.
     pub write: Arc<WritePlan>,
     /// From the target's rows back to records, as far as the mapping can be read, for verification.
     pub read_back: Arc<ReadPlan>,
+    /// Whether the table drifted, so that the delivery to it is held until it fits again.
+    pub is_held: bool,
 }
 
 impl Preflight {
@@ -191,10 +205,21 @@ impl Planner<'_> {
         let config = self.config;
         let contract = config.contracts.get(&flow.entity)?;
         let mapping = config.mapping(&flow.from, &flow.entity)?;
-        let source = self.sources.get(&flow.from)?.shapes.get(&mapping.table);
-        let read = source.and_then(|source| {
-            let compiled = ReadPlan::compile(mapping, source, contract, &config.values, false);
-            self.compiled(&flow.from, &flow.entity, compiled, ReadPlan::warnings)
+        let found = self.sources.get(&flow.from)?.shapes.get(&mapping.table);
+        let read = found.and_then(|found| {
+            let compile =
+                |shape: &Shape| ReadPlan::compile(mapping, shape, contract, &config.values, false);
+            let key = source_key(&flow.from, &flow.entity);
+            let policy = config.source_policy(&flow.from, &flow.entity);
+            let place = (flow.from.as_str(), flow.entity.as_str());
+            self.fits(
+                place,
+                &key,
+                (policy, None),
+                found,
+                compile,
+                ReadPlan::warnings,
+            )
         });
         // Targets are compiled even where the source is not: their problems are their own.
         let targets: Vec<PlannedTarget> = flow
@@ -211,25 +236,150 @@ impl Planner<'_> {
             entity: flow.entity.clone(),
             contract: Arc::clone(contract),
             from: flow.from.clone(),
-            source: Arc::clone(source?),
-            read: Arc::new(read?),
+            found: Arc::clone(found?),
+            source: read.as_ref()?.0.clone(),
+            read: Arc::new(read?.1),
             targets,
         })
     }
 
-    fn target(&mut self, flow: &Flow, contract: &Contract, system: &str) -> Option<PlannedTarget> {
+    /// The plan for a table as it is; or, where it fitted when it was seen before, as it was: its entity is held then, and nobody else.
+    fn fits<T>(
+        &mut self,
+        (system, entity): (&str, &str),
+        key: &str,
+        (policy, hold): (Policy, Option<String>),
+        found: &Arc<Shape>,
+        compile: impl Fn(&Shape) -> Result<T, Vec<Problem>>,
+        warnings: fn(&T) -> &[Problem],
+    ) -> Option<(Arc<Shape>, T)> {
+        let compiled = compile(found);
+        let known = self.config.known.tables.get(key);
+        let drifted = compiled.is_err() || hold.is_some();
+        let before = known.filter(|_| drifted && policy.breaking != Action::Fail);
+        if let Some(before) = before
+            && let Ok(plan) = compile(&before.shape)
+        {
+            let problems = compiled.as_ref().err().map_or(&[][..], Vec::as_slice);
+            let problem = problems.iter().find(|p| p.severity == Severity::Error);
+            let hold = hold.as_deref().unwrap_or_default();
+            let reason = problem.map_or(hold, |problem| problem.message.as_str());
+            let message = format!(
+                "table `{}` of `{system}` does not fit any more, so `{entity}` is held there: {reason}",
+                found.name
+            );
+            let path = problem.map_or(&[][..], |problem| problem.path.as_slice());
+            let mut finding = Diagnostic::warning(drift::BREAKING, message).help(
+                "mend the table, the mapping or the contract; `lockstep contract drift` says more",
+            );
+            finding.place = self.config.place(system, entity, path);
+            self.findings.push(finding);
+            return Some((Arc::new(before.shape.clone()), plan));
+        }
+        let plan = self.compiled(system, entity, compiled, warnings)?;
+        Some((Arc::clone(found), plan))
+    }
+
+    /// The older version of the contract that a target is on, if it is.
+    fn older(
+        &mut self,
+        flow: &Flow,
+        contract: &Arc<Contract>,
+        system: &str,
+    ) -> Option<Arc<Contract>> {
+        let written = flow.versions.get(system)?;
+        let wanted = version_of(written)?;
+        if wanted.matches(&contract.version) {
+            return None;
+        }
+        let ran = self.config.known.of(&flow.entity).iter();
+        let ran = ran.map(|kept| &kept.contract);
+        let released = self.config.released.get(&flow.entity);
+        // What ran comes last: of one version with two contents, the log's counts.
+        let found = released
+            .into_iter()
+            .flatten()
+            .chain(ran)
+            .filter(|older| wanted.matches(&older.version))
+            .max_by(|a, b| a.version.cmp(&b.version));
+        let place = self
+            .config
+            .places
+            .value(&["flows", &flow.name, "versions", system]);
+        let Some(found) = found else {
+            let message = format!("version {written} of `{}` is not known here", flow.entity);
+            let finding = Diagnostic::error(UNKNOWN_VERSION, message).at(place);
+            self.findings.push(finding.help(
+                "name a version that this log has run, or that is among the contract's releases",
+            ));
+            return None;
+        };
+        let found = Arc::clone(found);
+        if let Err(faults) = Route::between(contract, &found, &[]) {
+            let faults = faults.iter().map(|fault| Diagnostic {
+                place: Some(place.clone()),
+                ..fault.diagnostic(None)
+            });
+            self.findings.extend(faults);
+        }
+        Some(found)
+    }
+
+    fn target(
+        &mut self,
+        flow: &Flow,
+        current: &Arc<Contract>,
+        system: &str,
+    ) -> Option<PlannedTarget> {
         let config = self.config;
         let mapping = config.mapping(system, &flow.entity)?;
-        let table = self.sinks.get(system)?.shapes.get(&mapping.table)?;
-        let write = WritePlan::compile(mapping, contract, table, &config.values);
-        let write = self.compiled(system, &flow.entity, write, WritePlan::warnings);
-        let read_back = ReadPlan::compile(mapping, table, contract, &config.values, true);
-        let read_back = self.compiled(system, &flow.entity, read_back, ReadPlan::warnings);
+        let older = self.older(flow, current, system);
+        let pinned = older.is_some();
+        let contract = older.unwrap_or_else(|| Arc::clone(current));
+        let found = self.sinks.get(system)?.shapes.get(&mapping.table)?;
+        let policy = config.policy(system, flow);
+        let expected = Expected {
+            contract: &contract,
+            mapping,
+            values: &config.values,
+            side: Side::Target,
+            before: None,
+        };
+        let decision = policy.decide(&compare(expected, found));
+        let (adds, hold) = match decision {
+            Decision::Add(columns) => (columns, None),
+            Decision::Hold(reason) => (Vec::new(), Some(reason)),
+            Decision::GoOn | Decision::Fail(_) => (Vec::new(), None),
+        };
+        let mut table = (**found).clone();
+        table.columns.extend(adds.iter().cloned());
+        let table = Arc::new(table);
+        let key = target_key(&flow.name, system);
+        let place = (system, flow.entity.as_str());
+        let compile = |shape: &Shape| WritePlan::compile(mapping, &contract, shape, &config.values);
+        let drift = (policy, hold);
+        let write = self.fits(place, &key, drift, &table, compile, WritePlan::warnings);
+        let read_back = write.as_ref().and_then(|(table, _)| {
+            let mapping = if pinned {
+                &common(mapping, current, &contract)
+            } else {
+                mapping
+            };
+            let compiled = ReadPlan::compile(mapping, table, current, &config.values, true);
+            self.compiled(system, &flow.entity, compiled, ReadPlan::warnings)
+        });
+        let (compiled, write) = write?;
+        let is_held = !Arc::ptr_eq(&compiled, &table);
+        let table = compiled;
         Some(PlannedTarget {
             system: system.to_owned(),
-            table: Arc::clone(table),
-            write: Arc::new(write?),
+            contract,
+            pinned,
+            table,
+            adds: adds.into_iter().map(|column| column.name).collect(),
+            write: Arc::new(write),
             read_back: Arc::new(read_back?),
+            is_held,
         })
     }
 
@@ -301,11 +451,36 @@ async fn check_sinks(
             .iter()
             .flat_map(|flow| &flow.targets)
             .filter(|target| target.system == *system)
-            .map(|target| target.write.target())
+            // A table that drifted is held by whoever delivers to it, and nobody else is.
+            .filter(|target| !target.is_held)
+            .map(written_now)
             .collect();
         (!targets.is_empty()).then(|| check_sink(config, system, sink, targets))
     });
     join_all(checks).await.into_iter().flatten().collect()
+}
+
+/// The columns that a target's mapping writes and that are there already.
+fn written_now(target: &PlannedTarget) -> Arc<Shape> {
+    let mut shape = (*target.write.target()).clone();
+    // They stand behind all others, so the key's positions stay.
+    shape
+        .columns
+        .retain(|column| !target.adds.contains(&column.name));
+    Arc::new(shape)
+}
+
+/// The part of a mapping whose fields two versions have alike.
+fn common(mapping: &Mapping, one: &Contract, other: &Contract) -> Mapping {
+    let kind = |contract: &Contract, name: &str| {
+        let at = contract.field(name)?;
+        Some(contract.fields[at].kind)
+    };
+    let mut mapping = mapping.clone();
+    mapping
+        .fields
+        .retain(|name, _| kind(one, name).is_some() && kind(one, name) == kind(other, name));
+    mapping
 }
 
 async fn check_sink(

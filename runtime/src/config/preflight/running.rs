@@ -60,12 +60,17 @@ mod tests {
             applied: 0,
             quarantined: 0,
             reason: Some("the slot is lost".into()),
+            halted: None,
+            contract: None,
+            drift: Vec::new(),
         };
         let status = Status {
             flows: [State::Idle, State::Held, State::Paused].map(flow).into(),
             log: LogStatus::default(),
             version: String::new(),
             running: true,
+            rules: Vec::new(),
+            sets: Vec::new(),
         };
         let found = told(&config, &status);
         let said: Vec<(&str, &str)> = found.iter().map(|f| (f.code, f.message.as_str())).collect();

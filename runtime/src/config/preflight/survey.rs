@@ -173,6 +173,18 @@ pub(crate) async fn target_shape(
     Ok(shape)
 }
 
+/// The shape of a table as a system declares it now, to whoever opens it for a role.
+pub(crate) async fn look(
+    config: &Config,
+    registry: &Registry,
+    system: &str,
+    role: Role,
+    table: &str,
+) -> Result<Arc<Shape>> {
+    let (_, shape) = open_one(config, registry, system, role, table).await?;
+    Ok(shape)
+}
+
 async fn open_one(
     config: &Config,
     registry: &Registry,

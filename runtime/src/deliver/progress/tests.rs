@@ -5,11 +5,12 @@ use std::time::Duration;
 use lockstep_core::log::Channel;
 use lockstep_servers::nats::{Options, Server};
 
-use super::super::feed::Feed;
+use super::super::feed::{Feed, Versioned};
 use super::*;
 use crate::log::embedded::{Embedded, EmbeddedOptions};
 use crate::log::nats::{Nats, NatsOptions};
 use crate::log::{Message, StreamConfig};
+use crate::versions::{Readings, Versions};
 
 /// Both engines, as far as they are there, keeping messages this long; what keeps them alive comes along.
 async fn engines(max_age: Option<Duration>) -> Vec<(Arc<dyn Log>, Box<dyn Send>)> {
@@ -84,10 +85,19 @@ async fn goes_on(log: &Arc<dyn Log>, steps: &[(u32, u64, u64)]) -> Result<u64, &
         assert!(!error.kind().is_retryable(), "{error}");
         error.error_code().unwrap_or("none")
     };
-    let progress = Progress::of(log, &channel.contract, known, None)
+    let contract = &channel.contract;
+    let lanes = BTreeMap::from([(contract.version.major, contract.lanes)]);
+    let progress = Progress::of(log, &contract.entity, &lanes, known, None)
         .await
         .map_err(code)?;
-    Feed::open(&**log, channel, &progress).await.map_err(code)?;
+    let versioned = Versioned {
+        versions: Arc::new(Versions::open(&**log).await.unwrap()),
+        readings: Readings::new("crm", Arc::clone(contract)),
+        own: Arc::clone(contract),
+        pinned: false,
+    };
+    let feed = Feed::open(&**log, versioned, &lanes, &progress).await;
+    feed.map_err(code)?;
     Ok(progress.next())
 }
 
