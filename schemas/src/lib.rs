@@ -4,6 +4,7 @@
 //! The types are for programs that write or read events; Lockstep itself works from the contracts alone.
 //! Rules over several fields are not in the types: the contract's check judges them.
 
+mod agree;
 mod generate;
 
 mod currency;
@@ -15,9 +16,10 @@ mod payment;
 mod product;
 mod stock_level;
 
+pub use agree::agree;
 pub use currency::Currency;
 pub use customer::{Customer, Region};
-pub use generate::{folder, generate};
+pub use generate::{folder, generate, generate_editor_schema};
 pub use invoice::{Invoice, InvoiceStatus};
 pub use order::{Order, OrderStatus, ShipMode};
 pub use order_line::OrderLine;

@@ -1,4 +1,4 @@
-//! Writes the JSON Schemas of the canonical contracts, or with `--check` only says which are out of date.
+//! Writes the JSON Schemas of the canonical contracts and that of contract files, or with `--check` only says which are out of date.
 //!
 //! Exit codes: 0 up to date or written, 1 out of date, 2 wrong usage, 3 unreadable files.
 
@@ -12,7 +12,12 @@ fn main() -> ExitCode {
         (Some("--check"), None) => true,
         _ => return say("usage: generate-schemas [--check]", 2),
     };
-    match lockstep_schemas::generate(&lockstep_schemas::folder(), check) {
+    let generated =
+        lockstep_schemas::generate(&lockstep_schemas::folder(), check).and_then(|mut changed| {
+            changed.extend(lockstep_schemas::generate_editor_schema(check)?);
+            Ok(changed)
+        });
+    match generated {
         Ok(changed) if changed.is_empty() => ExitCode::SUCCESS,
         Ok(changed) => {
             let word = if check { "out of date" } else { "written" };

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use jsonschema::Validator;
-use lockstep_core::contract::{Checker, Contract, load, schema, wire};
+use lockstep_core::contract::{Checker, Contract, Loaded, NoLibrary, load, schema, wire};
 use lockstep_core::value::{Type, Value};
 use lockstep_core::{Cell, Decimal, Row};
 use lockstep_schemas::*;
@@ -25,7 +25,11 @@ use things::*;
 #[test]
 fn every_contract_loads_without_a_warning_and_stands_where_its_name_says() {
     for source in contracts() {
-        let (contract, warnings) = load(source.path, source.text).unwrap();
+        let Loaded {
+            contract,
+            findings: warnings,
+            ..
+        } = load(source.path, source.text, &NoLibrary).unwrap();
         assert_eq!(warnings, [], "{}", source.path);
         assert_eq!(contract.entity, source.entity);
         assert!(contract.description.is_some() && contract.owner.is_some());
@@ -47,7 +51,8 @@ fn every_contract_of_the_folder_is_embedded() {
 
 #[test]
 fn the_generated_schemas_are_current() {
-    let changed = generate(&folder(), true).unwrap();
+    let mut changed = generate(&folder(), true).unwrap();
+    changed.extend(generate_editor_schema(true).unwrap());
     assert!(
         changed.is_empty(),
         "out of date, run `cargo run -p lockstep-schemas --bin generate-schemas`: {changed:?}"
@@ -91,13 +96,17 @@ fn the_guides_example_is_a_contract() {
     let guide = include_str!("../../README.md");
     let text = guide.split("```yaml\n").nth(1).unwrap();
     let text = text.split("```").next().unwrap();
-    let (contract, warnings) = load("README.md", text).unwrap();
+    let Loaded {
+        contract,
+        findings: warnings,
+        ..
+    } = load("README.md", text, &NoLibrary).unwrap();
     assert_eq!((contract.entity.as_str(), warnings.len()), ("ticket", 0));
 }
 
 fn contract(entity: &str) -> Contract {
     let source = contracts().iter().find(|c| c.entity == entity).unwrap();
-    load(source.path, source.text).unwrap().0
+    load(source.path, source.text, &NoLibrary).unwrap().contract
 }
 
 /// One entity as contract, schemas and compiled check.
