@@ -74,6 +74,12 @@ fn a_mended_contract_lets_a_quarantined_record_through() {
         "[DE, FR, US]",
         "[AT, DE, FR, US]",
     );
+    // A version that ran never changes.
+    stage.edit(
+        "contracts/account.odcs.yaml",
+        "version: 1.0.0",
+        "version: 1.0.1",
+    );
     let _runtime = stage.run();
     let done = stage.lockstep(&["quarantine", "retry", "--all"]);
     assert_eq!(

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ fn blocks(section: &str) -> Vec<String> {
         .collect()
 }
 
-/// A shell in a folder of its own beside a copy of what the README uses.
+/// A shell in a folder of its own as the README has it.
 struct Reader<'s> {
     folder: tempfile::TempDir,
     server: &'s postgres::Server,
@@ -32,12 +31,6 @@ struct Reader<'s> {
 impl Reader<'_> {
     fn new(server: &postgres::Server) -> Reader<'_> {
         let folder = tempfile::tempdir().unwrap();
-        let scripts = folder.path().join("schemas/from-postgres");
-        fs::create_dir_all(&scripts).unwrap();
-        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/from-postgres");
-        for file in ["contract.sql", "mapping.sql"] {
-            fs::copy(own.join(file), scripts.join(file)).unwrap();
-        }
         fs::create_dir(folder.path().join("sync")).unwrap();
         Reader { folder, server }
     }
@@ -199,7 +192,7 @@ INSERT INTO thing (region, no) VALUES ('FR', -1);
 "#;
 
 #[test]
-fn any_table_can_be_kept_in_step_with_what_the_scripts_write() {
+fn any_table_can_be_kept_in_step_with_what_is_imported() {
     let Some(server) = postgres::Server::start(&postgres::Options::default()) else {
         return;
     };
@@ -217,15 +210,12 @@ fn any_table_can_be_kept_in_step_with_what_the_scripts_write() {
     server.sql("shop", ODD_ROWS).unwrap();
     let reader = Reader::new(&server);
     reader.run(
-        "mkdir contracts
-         psql -AtX \"$SHOP\" -v entity=thing -v table=thing -v owner=shop \
-            -f ../schemas/from-postgres/contract.sql > contracts/thing.odcs.yaml
+        "lockstep contract import table --url \"$SHOP_URL\" --table thing --owner shop --out contracts/thing.odcs.yaml
          printf 'contracts = \"contracts\"\n[log]\npath = \"lockstep.log\"\n' > lockstep.toml
          for system in shop office; do
             url=\"\\${$(echo $system | tr a-z A-Z)_URL}\"
             printf '[systems.%s]\nconnector = \"postgres\"\nurl = \"%s\"\n' $system \"$url\" >> lockstep.toml
-            psql -AtX \"$SHOP\" -v system=$system -v entity=thing -v table=thing \
-                -f ../schemas/from-postgres/mapping.sql >> lockstep.toml
+            lockstep contract import table --url \"$SHOP_URL\" --table thing --mapping $system >> lockstep.toml
          done
          printf '[flows.things]\nentity = \"thing\"\nfrom = \"shop\"\nto = [\"office\"]\n' >> lockstep.toml
          lockstep check",

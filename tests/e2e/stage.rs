@@ -304,7 +304,7 @@ impl Stage {
 pub(crate) fn put(crm: &Connection, no: &str, version: i64) {
     let land = ["Germany", "France", "United States"][version as usize % 3];
     crm.prepare_cached(
-        "INSERT INTO accounts VALUES (?1, ?2, ?3, ?4, 100000000, ?5) \
+        "INSERT INTO accounts (no, title, land, balance_cents, limit_cents, version) VALUES (?1, ?2, ?3, ?4, 100000000, ?5) \
          ON CONFLICT (no) DO UPDATE SET title = excluded.title, land = excluded.land, \
          balance_cents = excluded.balance_cents, version = excluded.version",
     )

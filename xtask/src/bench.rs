@@ -14,6 +14,8 @@ use crate::servers::{self, Tool};
 pub(crate) enum Name {
     /// The way of a change from commit to commit
     Pipeline,
+    /// The check of contracts, and the commands that CI waits for
+    Contracts,
     /// The same between SQLite files, beside a copy by SQL alone
     Sqlite,
 }
@@ -22,6 +24,7 @@ impl Name {
     fn as_str(self) -> &'static str {
         match self {
             Name::Pipeline => "pipeline",
+            Name::Contracts => "contracts",
             Name::Sqlite => "sqlite",
         }
     }
@@ -30,7 +33,7 @@ impl Name {
     fn tools(self) -> &'static [Tool] {
         match self {
             Name::Pipeline => &[Tool::NatsServer, Tool::Postgres],
-            Name::Sqlite => &[],
+            Name::Contracts | Name::Sqlite => &[],
         }
     }
 }

@@ -69,6 +69,11 @@ const CHECKS: &[Check] = &[
         },
     },
     Check {
+        name: "contracts",
+        mend: "lockstep contract release, or mend what it names; schemas/CI.md says how",
+        run: contracts,
+    },
+    Check {
         name: "clippy",
         mend: "cargo clippy --workspace --all-targets --fix --allow-dirty, then the rest by hand",
         run: |repository| {
@@ -165,6 +170,17 @@ impl Report {
             (false, false) => "warning",
         }
     }
+}
+
+/// Holds our own contracts to what everybody else's are held to.
+fn contracts(repository: &Repository) -> Result<Report> {
+    let commands = ["lint", "breaking --against releases"];
+    let mut findings = Vec::new();
+    for command in commands {
+        let line = format!("run -q -p lockstep -- contract {command} schemas/contracts");
+        findings.extend(quiet(repository, &mut cargo(&line))?.findings);
+    }
+    Ok(Report::failing(findings))
 }
 
 /// Runs a command at the root whose output matters only when it fails.

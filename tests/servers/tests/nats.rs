@@ -54,15 +54,18 @@ fn a_cluster_goes_on_without_one_node_and_takes_it_back() {
     // Losing the leader takes an election, which is slow; tests of that are where it matters.
     let leader = cluster.leader().unwrap();
     let follower = (leader + 1) % 3;
-    cluster.node(follower).kill().unwrap();
-    cluster.until_ready().unwrap();
-    assert_ne!(cluster.leader(), Some(follower));
     let mut client = Nats::connect(cluster.nodes()[leader].port());
     let made = client.request(
         "$JS.API.STREAM.CREATE.two",
-        r#"{"name":"two","subjects":["two"],"storage":"file","num_replicas":1}"#,
+        r#"{"name":"two","subjects":["two"],"storage":"file","num_replicas":3}"#,
     );
     assert!(made.contains("\"config\""), "{made}");
+    cluster.node(follower).kill().unwrap();
+    cluster.until_ready().unwrap();
+    assert_ne!(cluster.leader(), Some(follower));
+    // Two of three are enough, also where the stream has to find another leader first.
+    let acknowledged = client.request("two", "hello");
+    assert!(acknowledged.contains("\"seq\""), "{acknowledged}");
     cluster.restart().unwrap();
     assert!(cluster.nodes().iter().all(|node| node.pid().is_some()));
 }

@@ -4,7 +4,10 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long a server may take for anything.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Nats {
     stream: BufReader<TcpStream>,
@@ -19,7 +22,7 @@ impl Nats {
     pub(crate) fn try_connect(port: u16, user: &str, password: &str) -> Option<Nats> {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
+            .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
         let mut nats = Nats {
             stream: BufReader::new(stream),
@@ -37,12 +40,17 @@ impl Nats {
         }
     }
 
+    /// The answer to a request, which is asked again while nobody leads: what is asked here may be done twice.
     pub(crate) fn request(&mut self, subject: &str, payload: &str) -> String {
         let length = payload.len();
-        self.send(&format!(
-            "SUB answers 1\r\nPUB {subject} answers {length}\r\n{payload}\r\n"
-        ));
+        let publish = format!("PUB {subject} answers {length}\r\n{payload}\r\n");
+        self.send(&format!("SUB answers 1\r\n{publish}"));
+        let started = Instant::now();
         loop {
+            while self.stream.fill_buf().is_err() {
+                assert!(started.elapsed() < DEADLINE, "no answer from `{subject}`");
+                self.send(&publish);
+            }
             let line = self.line();
             assert!(!line.starts_with("-ERR"), "{line}");
             if line.starts_with("MSG") {

@@ -3,6 +3,7 @@
 //! The runtime runs as its own process and is driven by its configuration file alone; its CPU time and memory are what the operating system counted for it.
 //! Rates come from what stands in the target or was confirmed to the source, never from what the runtime says of itself.
 
+mod contracts;
 mod pipeline;
 mod process;
 mod report;
@@ -26,6 +27,8 @@ struct Cli {
 enum What {
     /// PostgreSQL → log → PostgreSQL, for both logs, beside pg_recvlogical and PostgreSQL's own replication
     Pipeline(pipeline::Options),
+    /// The compiled check beside the `jsonschema` crate, and the commands that CI waits for
+    Contracts(contracts::Options),
     /// SQLite → embedded log → SQLite: a snapshot, then a backlog of changes
     Sqlite(sqlite::Options),
 }
@@ -53,6 +56,7 @@ struct Common {
 fn main() -> Result<()> {
     let (report, json) = match Cli::parse().what {
         What::Pipeline(options) => (pipeline::measure(&options)?, options.common.json),
+        What::Contracts(options) => (contracts::measure(&options)?, options.json),
         What::Sqlite(options) => (sqlite::measure(&options)?, options.common.json),
     };
     let mut out = std::io::stdout().lock();

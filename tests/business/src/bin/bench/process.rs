@@ -111,6 +111,12 @@ pub(super) fn finish(child: &mut Child, deadline: Duration) -> Result<f64> {
     }
 }
 
+/// CPU seconds of a child that has ended and that nobody has waited for yet; none while it runs.
+pub(super) fn ended_cpu_s(pid: u32) -> Result<Option<f64>> {
+    let usage = Usage::of(pid)?;
+    Ok(usage.ended.then_some(usage.own_s))
+}
+
 /// CPU seconds of a process, its children, and the children that it has outlived.
 pub(super) fn tree_cpu_s(pid: u32) -> Result<f64> {
     loop {
