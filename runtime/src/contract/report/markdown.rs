@@ -127,6 +127,10 @@ fn escaped(text: &str) -> String {
             c => escaped.push(c),
         }
     }
+    // A line that begins with `::` speaks to GitHub.
+    if escaped.starts_with("::") {
+        escaped.insert(0, '\\');
+    }
     escaped
 }
 
