@@ -28,6 +28,7 @@ pub mod settle;
 pub mod verify;
 
 pub mod diagnostic;
+pub mod schedule;
 
 pub use change::{Change, Op};
 pub use error::{Error, Kind, Result};

@@ -26,6 +26,9 @@ pub struct Column {
     pub kind: Option<Type>,
     /// Whether it may hold null.
     pub nullable: bool,
+    /// Most characters of its texts, where the system says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u32>,
 }
 
 /// One row, by column position of its [`Shape`].
@@ -52,7 +55,14 @@ impl Column {
             name: name.into(),
             kind: Some(kind),
             nullable,
+            length: None,
         }
+    }
+
+    /// The column with a bound on its texts.
+    #[must_use]
+    pub fn within(self, length: Option<u32>) -> Self {
+        Column { length, ..self }
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::position::Position;
+use crate::shape::Shape;
 
 /// A source's end of the pipe.
 ///
@@ -34,7 +35,18 @@ pub struct Emitted {
     pub changes: Vec<Change>,
     /// How far the source is read after them.
     pub position: Position,
+    /// What became of tables by then.
+    pub news: Vec<News>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// What a source tells of a table beside its changes, as of the position of its batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// The table has this shape now, and so has every later change of it.
+    Shape(Arc<Shape>),
+    /// The table was read from its first row to its last.
+    Read(String),
 }
 
 /// What the runtime asks of a running source.
@@ -140,9 +152,18 @@ impl Slot<'_> {
     /// # Errors
     /// [`Kind::Stopped`](crate::Kind::Stopped) if the runtime's end is gone.
     pub fn emit(self, changes: Vec<Change>, position: Position) -> Result<()> {
+        self.tell(changes, position, Vec::new())
+    }
+
+    /// Hands a batch over with what became of tables by its end.
+    ///
+    /// # Errors
+    /// [`Kind::Stopped`](crate::Kind::Stopped) if the runtime's end is gone.
+    pub fn tell(self, changes: Vec<Change>, position: Position, news: Vec<News>) -> Result<()> {
         let emitted = Emitted {
             changes,
             position,
+            news,
             _permit: self.permit,
         };
         self.emitter

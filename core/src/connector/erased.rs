@@ -49,6 +49,12 @@ pub trait DynSink: Send + Sync + 'static {
     fn prepare<'a>(&'a self, targets: &'a [Arc<Shape>]) -> Boxed<'a, Result<()>>;
     /// See [`Sink::add_columns`].
     fn add_columns<'a>(&'a self, table: &'a str, columns: &'a [Column]) -> Boxed<'a, Result<()>>;
+    /// See [`Sink::incarnation`].
+    fn incarnation<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<String>>>;
+    /// See [`Sink::missing`].
+    fn missing(&self) -> Boxed<'_, Result<Vec<String>>>;
+    /// See [`Sink::create_table`].
+    fn create_table<'a>(&'a self, table: &'a Shape) -> Boxed<'a, Result<()>>;
     /// See [`Sink::progress`].
     fn progress<'a>(&'a self, flow: &'a str) -> Boxed<'a, Result<Vec<LaneProgress>>>;
     /// See [`Sink::apply`].
@@ -72,6 +78,18 @@ impl<S: Sink> DynSink for S {
 
     fn add_columns<'a>(&'a self, table: &'a str, columns: &'a [Column]) -> Boxed<'a, Result<()>> {
         Box::pin(Sink::add_columns(self, table, columns))
+    }
+
+    fn incarnation<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<String>>> {
+        Box::pin(Sink::incarnation(self, table))
+    }
+
+    fn missing(&self) -> Boxed<'_, Result<Vec<String>>> {
+        Box::pin(Sink::missing(self))
+    }
+
+    fn create_table<'a>(&'a self, table: &'a Shape) -> Boxed<'a, Result<()>> {
+        Box::pin(Sink::create_table(self, table))
     }
 
     fn progress<'a>(&'a self, flow: &'a str) -> Boxed<'a, Result<Vec<LaneProgress>>> {

@@ -26,7 +26,7 @@ use crate::position::Position;
 use crate::shape::{Column, Row, Shape};
 use crate::value::Value;
 
-pub use emitter::{Control, Emitted, Emitter, Feed, Slot, feed};
+pub use emitter::{Control, Emitted, Emitter, Feed, News, Slot, feed};
 pub use erased::{Boxed, DynReader, DynSink, DynSource};
 pub use registry::{Connector, Registry};
 pub use secret::Secret;
@@ -50,6 +50,7 @@ pub struct OpenContext {
 /// - **Room first.** Ask [`Emitter::room`] before reading, so that nothing is in hand that a cancelled future could lose; dropping `run` at any await is allowed and loses nothing.
 /// - **Say where you begin.** The first batch of an incarnation that `resume` does not name is empty, and its position is one from which a later run misses nothing that follows. The runtime stores it before any change: were the first changes stored without it, a crash would begin again later, and the deletes in between would never be told.
 /// - **Say that there is nothing.** After that emit a batch, if need be an empty one, as soon as the system has been looked at: until then nobody can tell an idle system from a slow one.
+/// - **Tell of tables.** Where a table's shape changes while it is read, say so with [`News::Shape`] although no row came, and with [`News::Read`] that a table was read to its last row; a source that cannot see either says nothing.
 /// - **Release late.** Tell the system to forget only what [`Emitter::safe`] covers.
 ///
 /// Once the runtime is stopping, every call of the emitter returns [`Kind::Stopped`]: `?` is the graceful exit.
@@ -63,7 +64,7 @@ pub trait Source: Sized + Send + 'static {
     /// The shapes of the context's tables as the system declares them, in the order of the context.
     ///
     /// # Errors
-    /// Names a table that does not exist or that has no key.
+    /// Names a table that does not exist, under the code [`GONE`](crate::contract::drift::GONE), or that has no key.
     fn discover(&self) -> impl Future<Output = Result<Vec<Arc<Shape>>>> + Send;
 
     /// Looks for what would keep `run` from working, or from telling what `needs` names, and says how to mend it; changes nothing.
@@ -89,7 +90,7 @@ pub struct Need {
 /// Applies changes to a system.
 ///
 /// # Promises of an author
-/// - **Returning means durable.** What `apply` reports as committed survives a crash of anything.
+/// - **Returning means durable.** What `apply` reports as committed survives a crash of anything; of a batch that says [`Batch::follows`], a crash may take the data and its progress back together.
 /// - **Twice is once.** Applying a batch again, or an older one after a newer, leaves the same state.
 /// - **Fencing.** Where [`Limits::progress`] is true the sink stores [`LaneProgress`] in the same transaction as the rows, as a compare-and-set; a mismatch is [`Kind::Stopped`] and writes nothing.
 /// - **All or nothing.** A sink with progress commits a batch only whole: when one change is refused it rolls back and says which ([`Receipt::RolledBack`]); the runtime quarantines those first and sends the rest again.
@@ -133,6 +134,34 @@ pub trait Sink: Sized + Send + Sync + 'static {
             format!("columns cannot be added to `{table}` from here"),
         )
         .help("add them yourself, and the flow goes on by itself");
+        async move { Err(error) }
+    }
+
+    /// What tells a table from another one that takes its place under the same name; none where nobody can tell, which is the default.
+    ///
+    /// Rows that were applied to the one are not in the other, so the runtime has them brought again.
+    fn incarnation(&self, table: &str) -> impl Future<Output = Result<Option<String>>> + Send {
+        let _ = table;
+        async { Ok(None) }
+    }
+
+    /// Which of the context's tables are not there; asked for only where tables may be made.
+    fn missing(&self) -> impl Future<Output = Result<Vec<String>>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Makes a table with these columns and this key; one that is there already is left as it is, whatever it holds.
+    ///
+    /// Asked for only where the configuration says so, and before anything else is asked about the table.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] where tables cannot be made from here, which is the default.
+    fn create_table(&self, table: &Shape) -> impl Future<Output = Result<()>> + Send {
+        let error = Error::new(
+            Kind::Unsupported,
+            format!("table `{}` cannot be made from here", table.name),
+        )
+        .help("make it yourself, and the flow goes on by itself");
         async move { Err(error) }
     }
 
@@ -202,6 +231,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// The lanes of the batch: where each stood before it and stands after it.
     pub progress: Vec<LaneProgress>,
+    /// Whether another batch of the flow comes at once. A sink with progress need not wait for the disk then, as long as the next batch that says otherwise makes both durable.
+    pub follows: bool,
 }
 
 /// How far one lane of a flow has been applied.
@@ -275,10 +306,6 @@ pub struct Finding {
 pub struct Limits {
     /// Most changes a batch.
     pub batch_max: usize,
-    /// How long to wait for a batch to fill, in milliseconds.
-    pub linger_ms: u64,
-    /// Most batches in flight, each with lanes of its own.
-    pub concurrency: usize,
     /// Whether the sink keeps lane progress in the data's own transaction.
     pub progress: bool,
     /// How long one `apply` may take before it counts as failed.
@@ -289,8 +316,6 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             batch_max: 1000,
-            linger_ms: 2,
-            concurrency: 1,
             progress: false,
             deadline: Duration::from_secs(60),
         }

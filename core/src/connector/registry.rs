@@ -30,6 +30,8 @@ pub struct Connector {
     source: Option<Open<dyn DynSource>>,
     /// Whether the runtime itself has the source.
     runtime_source: bool,
+    /// Whether its source's marks and positions tell where transactions end.
+    transactions: bool,
     sink: Option<Open<dyn DynSink>>,
     reader: Option<Open<dyn DynReader>>,
 }
@@ -44,6 +46,7 @@ impl Connector {
             schema: serde_json::Value::Bool(true),
             source: None,
             runtime_source: false,
+            transactions: false,
             sink: None,
             reader: None,
         }
@@ -60,6 +63,19 @@ impl Connector {
             })
         }));
         self
+    }
+
+    /// Says that its source tells transactions: all changes of one, and of no other, have marks of one commit, and when it falls silent its position moves on beyond the last of them.
+    #[must_use]
+    pub fn with_transactions(mut self) -> Self {
+        self.transactions = true;
+        self
+    }
+
+    /// Whether its source tells transactions.
+    #[must_use]
+    pub fn tells_transactions(&self) -> bool {
+        self.transactions
     }
 
     /// Says that the runtime itself has its source, with these settings: one that needs more than a connector is given, such as the log.

@@ -329,8 +329,11 @@ fn number(value: &Value) -> Json {
         let same = number.to_string().parse::<crate::Decimal>().ok()? == *decimal;
         same.then_some(Json::Number(number))
     };
+    let whole = |decimal: &crate::Decimal| decimal.to_units(0).map(Json::from);
     match value {
-        Value::Decimal(decimal) => exact(decimal).unwrap_or_else(|| to_json(value)),
+        Value::Decimal(decimal) => whole(decimal)
+            .or_else(|| exact(decimal))
+            .unwrap_or_else(|| to_json(value)),
         other => to_json(other),
     }
 }

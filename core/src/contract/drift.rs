@@ -25,6 +25,9 @@ pub const BREAKING: &str = "LS-E003";
 /// What additive drift is reported under.
 pub const ADDITIVE: &str = "LS-E004";
 
+/// What a table is reported under that is not there.
+pub const GONE: &str = "LS-E010";
+
 /// What is expected of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {

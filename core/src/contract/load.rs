@@ -12,6 +12,7 @@ mod migrations;
 mod odcs;
 mod quality;
 mod reading;
+mod remarks;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,8 @@ pub(super) mod words;
 pub(super) mod yaml;
 
 use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
 
 use super::Contract;
 use crate::diagnostic::{Diagnostic, Place};
@@ -58,6 +61,8 @@ pub struct Linted {
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     by_pointer: BTreeMap<String, Place>,
+    /// What only people read, by pointer; none where the text is frozen, which leaves it out.
+    remarks: Option<BTreeMap<String, Json>>,
 }
 
 impl Places {
@@ -71,6 +76,12 @@ impl Places {
             }
             pointer = &pointer[..pointer.rfind('/')?];
         }
+    }
+
+    /// What stands in the text and only people read, by pointer: tags, support, servers, names elsewhere, words; `None` where the text is a lock file, which leaves it out.
+    #[must_use]
+    pub fn remarks(&self) -> Option<&BTreeMap<String, Json>> {
+        self.remarks.as_ref()
     }
 
     /// The place of exactly this part.
@@ -178,7 +189,10 @@ pub(super) fn lock(file: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
     match contract {
         Some(contract) if !reading.findings.any_error() => Ok(Loaded {
             contract,
-            places: reading.places(),
+            places: Places {
+                remarks: None,
+                ..reading.places()
+            },
             findings: Vec::new(),
         }),
         _ => Err(reading.findings.finish()),

@@ -47,6 +47,12 @@ pub const CODES: &[(&str, &str)] = &[
          Safe: under the policy `hold` only this entity waits, and its changes are kept; mend the table, the mapping or the contract, and it goes on by itself or at the next start.",
     ),
     (
+        super::drift::GONE,
+        "A table that a flow reads or writes is not there: it was dropped or renamed, or the configuration names another.\n\
+         Check: the table's name in `[systems.NAME.map.ENTITY]`, and whether it is coming back.\n\
+         Safe: only its own entity waits. Once the table is there again, a source's is read from its first row, and a target's is filled again.",
+    ),
+    (
         super::drift::ADDITIVE,
         "A system's table has a column that neither the mapping nor the contract knows.\n\
          Check: whether the column matters to other systems.\n\

@@ -9,6 +9,7 @@ mod column;
 mod distinct;
 mod guess;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ pub struct Profile {
 /// What stands in one field.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct FieldProfile {
-    /// The way to it, such as `address.street` or `tags[]`.
+    /// The way to it, such as `address.street` or `tags[]`; a name of the first level that is empty or holds `.`, `[`, `]`, `*` or `"` stands in quotes.
     pub path: String,
     /// The likeliest type.
     pub guess: Guessed,
@@ -98,6 +99,17 @@ pub struct FieldProfile {
     pub common: Vec<Common>,
     /// Whether values are kept out of this profile.
     pub hidden: bool,
+}
+
+/// The last step of a way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To the member of this name.
+    Member(String),
+    /// To the items of a list.
+    Items,
+    /// To all entries of a map.
+    Entries,
 }
 
 impl Profiler {
@@ -161,11 +173,12 @@ impl Profiler {
             let Cell::Set(value) = row.cell(at) else {
                 continue;
             };
+            let way = way(&column.name);
             match value {
                 Value::Json(text) => {
                     let mut scan = Scanner::new(text);
-                    if self.value(&mut scan, &column.name, 0).is_err()
-                        && let Some(column) = self.column(&column.name)
+                    if self.value(&mut scan, &way, 0).is_err()
+                        && let Some(column) = self.column(&way)
                     {
                         column.typed(&Value::Json(text.clone()), Type::Json);
                     }
@@ -173,7 +186,7 @@ impl Profiler {
                 value => {
                     let kind = column.kind;
                     let forms = Arc::clone(&self.forms);
-                    if let Some(column) = self.column(&column.name) {
+                    if let Some(column) = self.column(&way) {
                         match kind {
                             Some(kind) => column.typed(value, kind),
                             None => column.untyped(value, &forms),
@@ -189,7 +202,7 @@ impl Profiler {
         self.records += 1;
         let forms = Arc::clone(&self.forms);
         for (name, text) in record {
-            if let Some(column) = self.column(name) {
+            if let Some(column) = self.column(&way(name)) {
                 column.written(text, &forms);
             }
         }
@@ -203,9 +216,9 @@ impl Profiler {
             .iter()
             .map(|column| (column.path.as_str(), column.objects))
             .collect();
-        let around = |path: &str| match path.rfind('.') {
-            Some(dot) => parents.get(&path[..dot]).copied().unwrap_or(self.records),
-            None => self.records,
+        let around = |path: &str| match split(path) {
+            (Some(parent), _) => parents.get(parent).copied().unwrap_or(self.records),
+            (None, _) => self.records,
         };
         let fields: Vec<FieldProfile> = self
             .columns
@@ -234,7 +247,7 @@ impl Profiler {
         let mut first = scan.enter(depth)?;
         while let Some(name) = scan.member(&mut first)? {
             let way = match path {
-                "" => name.into_owned(),
+                "" => way(&name).into_owned(),
                 path => self.member(path, &name),
             };
             self.value(scan, &way, depth + 1)?;
@@ -355,6 +368,12 @@ impl Profiler {
 }
 
 impl FieldProfile {
+    /// The way to what the field stands in, `None` at the first level; and the step from there.
+    #[must_use]
+    pub fn step(&self) -> (Option<&str>, Step) {
+        split(&self.path)
+    }
+
     /// The share of what is there that is null, from 0 to 1.
     #[must_use]
     pub fn null_share(&self) -> f64 {
@@ -372,7 +391,7 @@ impl FieldProfile {
             self.guess.kind,
             Guess::Object | Guess::List | Guess::Json | Guess::Float | Guess::Bool | Guess::Nothing
         );
-        let top = !self.path.contains(['.', '[']);
+        let top = self.step().0.is_none();
         top && simple && records > 0 && self.unique && self.present == records && self.nulls == 0
     }
 
@@ -397,6 +416,53 @@ impl FieldProfile {
         };
         (named, typed)
     }
+}
+
+/// The way to a field of the first level: its name, in quotes where it could be taken for a longer way.
+fn way(name: &str) -> Cow<'_, str> {
+    if name.is_empty() || name.contains(['.', '[', ']', '*', '"']) {
+        Cow::Owned(serde_json::Value::from(name).to_string())
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// Takes the last step off a way.
+fn split(path: &str) -> (Option<&str>, Step) {
+    let head = match path.strip_prefix('"') {
+        Some(_) => quoted(path),
+        None => path.find(['.', '[']).unwrap_or(path.len()),
+    };
+    let rest = &path[head..];
+    if rest.is_empty() {
+        let unquoted = path
+            .starts_with('"')
+            .then(|| serde_json::from_str(path).ok());
+        let name = unquoted.flatten().unwrap_or_else(|| path.to_owned());
+        return (None, Step::Member(name));
+    }
+    if let Some(parent) = path.strip_suffix("[]") {
+        return (Some(parent), Step::Items);
+    }
+    let dot = head + rest.rfind('.').unwrap_or(0);
+    let step = match path.get(dot + 1..).unwrap_or_default() {
+        ANY => Step::Entries,
+        name => Step::Member(name.to_owned()),
+    };
+    (Some(&path[..dot]), step)
+}
+
+/// The length of a text in quotes, quotes included.
+fn quoted(text: &str) -> usize {
+    let mut escaped = true;
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' if !escaped => return at + 1,
+            '\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    text.len()
 }
 
 /// Whether a way leads to a field or into it.

@@ -1,7 +1,7 @@
-//! Patterns that say a range of numbers or dates, for JSON Schemas in which those travel as strings.
+//! Patterns that say a range of numbers, dates or moments, for JSON Schemas in which those travel as strings.
 //!
 //! JSON Schema has bounds for JSON numbers only, and a decimal is never one.
-//! Because an event's decimals have a fixed scale and its dates a fixed width, a regular expression can say the range exactly.
+//! Because an event's decimals have a fixed scale and its dates and moments a fixed width before the fraction, a regular expression can say the range exactly.
 
 use bigdecimal::num_bigint::{BigInt, Sign};
 use jiff::civil::Date;
@@ -63,6 +63,131 @@ pub(super) fn date(limits: &Limits) -> Option<String> {
         .map(|digits| render(digits, &[(4, "-"), (6, "-")]))
         .collect();
     Some(any_of(&alternatives))
+}
+
+/// One end of a range in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The least moment.
+    Low,
+    /// The greatest.
+    High,
+}
+
+/// The pattern of the moments on the inner side of an end, to stand beside the pattern of a time of day or a timestamp; `None` where every moment is.
+///
+/// `at` is the end as it is written: a time of day, or a timestamp in UTC. A fraction has up to nine digits and may end in zeros.
+pub(super) fn moment(at: &str, end: End, exclusive: bool) -> Option<String> {
+    if at.starts_with('-') {
+        // Before the first year that has a written form.
+        return (end == End::High).then(|| any_of(&[]));
+    }
+    let bare = at.trim_end_matches('Z');
+    let (whole, fraction) = bare.split_once('.').unwrap_or((bare, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let dated = whole.contains('T');
+    let digits: Vec<u8> = whole.bytes().filter(u8::is_ascii_digit).collect();
+    let separators: &[(usize, &str)] = if dated {
+        &[(4, "-"), (6, "-"), (8, "T"), (10, ":"), (12, ":")]
+    } else {
+        &[(2, ":"), (4, ":")]
+    };
+    let z = if dated { "Z" } else { "" };
+    let mut alternatives = Vec::new();
+    // The same second: its fraction decides.
+    let same = render(&single(&digits), separators);
+    let parts = match end {
+        End::Low => fractions_above(fraction, exclusive),
+        End::High => fractions_below(fraction, exclusive),
+    };
+    alternatives.extend(parts.map(|parts| format!("{same}{parts}{z}")));
+    // Another second: no fraction matters.
+    let other = neighbour(&digits, end);
+    let seconds = match (&other, end) {
+        (None, _) => Vec::new(),
+        (Some(from), End::Low) => ranges(from, &vec![b'9'; digits.len()]),
+        (Some(to), End::High) => ranges(&vec![b'0'; digits.len()], to),
+    };
+    let seconds = seconds.iter().map(|digits| {
+        let second = render(digits, separators);
+        format!(r"{second}(?:\.[0-9]+)?{z}")
+    });
+    alternatives.extend(seconds);
+    Some(any_of(&alternatives))
+}
+
+fn single(digits: &[u8]) -> Digits {
+    digits.iter().map(|digit| (*digit, *digit)).collect()
+}
+
+/// The next string of digits inside of an end, if there is one of that length.
+fn neighbour(digits: &[u8], end: End) -> Option<Vec<u8>> {
+    let (turn, back) = match end {
+        End::Low => (b'9', b'0'),
+        End::High => (b'0', b'9'),
+    };
+    let at = digits.iter().rposition(|digit| *digit != turn)?;
+    let mut next = digits.to_vec();
+    next[at] = match end {
+        End::Low => next[at] + 1,
+        End::High => next[at] - 1,
+    };
+    next[at + 1..].fill(back);
+    Some(next)
+}
+
+/// Fractions of a second above the one with these digits, of which the last is no zero.
+fn fractions_above(digits: &str, exclusive: bool) -> Option<String> {
+    if digits.is_empty() {
+        return Some(if exclusive {
+            r"\.0*[1-9][0-9]*".to_owned()
+        } else {
+            r"(?:\.[0-9]+)?".to_owned()
+        });
+    }
+    let mut ways = Vec::new();
+    for (at, digit) in digits
+        .bytes()
+        .enumerate()
+        .filter(|(_, digit)| *digit < b'9')
+    {
+        ways.push(format!(
+            "{}[{}-9][0-9]*",
+            &digits[..at],
+            char::from(digit + 1)
+        ));
+    }
+    ways.push(if exclusive {
+        format!("{digits}0*[1-9][0-9]*")
+    } else {
+        format!("{digits}[0-9]*")
+    });
+    Some(format!(r"\.(?:{})", ways.join("|")))
+}
+
+/// Fractions below it, or none at all; `None` where there is nothing below.
+fn fractions_below(digits: &str, exclusive: bool) -> Option<String> {
+    if digits.is_empty() {
+        return (!exclusive).then(|| r"(?:\.0+)?".to_owned());
+    }
+    let mut ways = Vec::new();
+    for (at, digit) in digits.bytes().enumerate() {
+        if digit > b'0' {
+            ways.push(format!(
+                "{}[0-{}][0-9]*",
+                &digits[..at],
+                char::from(digit - 1)
+            ));
+        }
+        // A fraction that ends earlier is a lesser one.
+        if at > 0 {
+            ways.push(digits[..at].to_owned());
+        }
+    }
+    if !exclusive {
+        ways.push(format!("{digits}0*"));
+    }
+    Some(format!(r"(?:\.(?:{}))?", ways.join("|")))
 }
 
 /// The number as a count of its smallest unit at `scale`.
@@ -217,6 +342,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn patterns_of_moments_hold_exactly_the_range(
+            bound in 0i64..200_000, at in 0i64..200_000, near in -1i64..=1, zeros in 0usize..4, exclusive: bool, dated: bool, scale in prop::sample::select(vec![1i64, 5_000_000, 250_000_000, 700_000_000])
+        ) {
+            let at = if near == 0 { at } else { (bound + near).max(0) };
+            let moment = |units: i64| {
+                let span = jiff::SignedDuration::from_nanos(units * scale);
+                if dated {
+                    let first: jiff::Timestamp = "2023-12-31T23:59:50Z".parse().unwrap();
+                    first.checked_add(span).unwrap().to_string()
+                } else {
+                    let first = jiff::civil::time(9, 59, 50, 0);
+                    first.wrapping_add(span).to_string()
+                }
+            };
+            let mut text = moment(at);
+            // Zeros at the end of a fraction change nothing.
+            if let Some((_, fraction)) = text.trim_end_matches('Z').split_once('.') {
+                let more = "0".repeat(zeros.min(9 - fraction.len()));
+                text = format!("{}{more}{}", text.trim_end_matches('Z'), if dated { "Z" } else { "" });
+            }
+            let wrapped = !dated && (200_000 * scale) / 1_000_000_000 > 50_000;
+            prop_assume!(!wrapped);
+            for (end, inside) in [(End::Low, at > bound || (at == bound && !exclusive)), (End::High, at < bound || (at == bound && !exclusive))] {
+                let pattern = super::moment(&moment(bound), end, exclusive).unwrap();
+                let matched = regex::Regex::new(&pattern).unwrap().is_match(&text);
+                prop_assert_eq!(matched, inside, "{} {} {:?}", text, pattern, end);
+            }
+        }
+
         #[test]
         fn decimal_patterns_hold_exactly_the_range(
             low in proptest::option::of(-1_200i64..1_200), high in proptest::option::of(-1_200i64..1_200),

@@ -6,13 +6,14 @@
 //! Where the contract keeps or drops unknown fields, writers may send them.
 //! [`patch`] is the writer schema with nothing required, for events that carry changed fields only.
 //!
-//! Every string form has a pattern, so that validators which treat `format` as a remark judge alike; bounds of decimals and dates are patterns too.
-//! Bounds of times and timestamps have no JSON Schema keyword: they stand as `formatMinimum` and the like, which some validators know, and the checker enforces them in any case.
+//! Every string form has a pattern, so that validators which treat `format` as a remark judge alike; bounds of decimals, dates, times and timestamps are patterns too.
+//! Bounds of times and timestamps also stand as `formatMinimum` and the like, which people and some validators read.
 
 use serde_json::{Map, Value as Json, json};
 
+use super::range::End;
 use super::wire::to_json;
-use super::{Allowed, Contract, Extra, Field, Inner, range};
+use super::{Allowed, Contract, Extra, Field, Inner, Limits, range};
 use crate::value::{Type, Value};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -250,10 +251,14 @@ fn form(field: &Field, schema: &mut Map<String, Json>) {
             }
         }
         // The format `time` demands an offset from UTC, which a time of day does not have.
-        Type::Time => put("pattern", format!("^{TIME}$").into()),
+        Type::Time => {
+            put("pattern", format!("^{TIME}$").into());
+            put_all(&moments(&field.limits), &mut put);
+        }
         Type::Timestamp => {
             put("format", "date-time".into());
             put("pattern", format!("^{DATE}T{TIME}Z$").into());
+            put_all(&moments(&field.limits), &mut put);
         }
         Type::Uuid => {
             put("format", "uuid".into());
@@ -261,6 +266,27 @@ fn form(field: &Field, schema: &mut Map<String, Json>) {
         }
         Type::Bool | Type::Int | Type::Float | Type::Json => {}
     }
+}
+
+/// Puts patterns that stand beside the one of the form.
+fn put_all(patterns: &[String], put: &mut dyn FnMut(&str, Json)) {
+    if !patterns.is_empty() {
+        let each = patterns.iter().map(|pattern| json!({ "pattern": pattern }));
+        put("allOf", each.collect());
+    }
+}
+
+/// The patterns of the bounds of a time or timestamp.
+fn moments(limits: &Limits) -> Vec<String> {
+    let ends = [
+        (&limits.minimum, End::Low, limits.exclusive_minimum),
+        (&limits.maximum, End::High, limits.exclusive_maximum),
+    ];
+    let patterns = ends.into_iter().filter_map(|(at, end, exclusive)| {
+        let at = to_json(at.as_ref()?);
+        range::moment(at.as_str()?, end, exclusive)
+    });
+    patterns.collect()
 }
 
 fn bounds(field: &Field, schema: &mut Map<String, Json>) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rules::{Check, Outcome, Rule};
 use crate::value::Value;
 
 /// The agreement around the records.
@@ -25,6 +26,30 @@ pub struct Terms {
     pub matching: Option<serde_json::Value>,
     /// Who wins among matched records, as written.
     pub survivorship: Option<serde_json::Value>,
+}
+
+impl Terms {
+    /// Whether a rule of the entity says no more than a promised freshness does.
+    #[must_use]
+    pub fn implies(&self, entity: &str, rule: &Rule) -> bool {
+        let plain = matches!(rule.check, Check::Fresh { .. }) && rule.outcome == Outcome::Warn;
+        let (Some(field), true, None) = (&rule.field, plain, rule.tolerance) else {
+            return false;
+        };
+        self.levels.iter().any(|level| {
+            let element = level.element.as_deref().unwrap_or_default();
+            let name = match element.split_once('.') {
+                Some((of, name)) if of == entity => name,
+                _ => element,
+            };
+            is_freshness(&level.property) && name == field
+        })
+    }
+}
+
+/// Whether a service level promises that data are fresh.
+pub(super) fn is_freshness(property: &str) -> bool {
+    matches!(property, "latency" | "freshness")
 }
 
 /// What a new version owes the older ones.

@@ -285,9 +285,11 @@ fn from_text(text: &str, to: Type) -> Result<Value, CastError> {
     match to {
         Type::Text => Ok(Value::text(text)),
         Type::Bool => match text {
-            "true" | "t" | "1" => Ok(Value::Bool(true)),
-            "false" | "f" | "0" => Ok(Value::Bool(false)),
-            _ => Err(wrong("only true, false, t, f, 1 and 0 are truth values")),
+            "1" => Ok(Value::Bool(true)),
+            "0" => Ok(Value::Bool(false)),
+            _ => truth(text)
+                .map(Value::Bool)
+                .ok_or_else(|| wrong("only true, false, t, f, 1 and 0 are truth values")),
         },
         Type::Int => plain_int(text)
             .map(Value::Int)
@@ -323,6 +325,20 @@ fn from_text(text: &str, to: Type) -> Result<Value, CastError> {
             .ok_or_else(|| wrong("it is not a JSON document")),
         Type::Bytes => Err(never("text", to)),
     }
+}
+
+/// A word that is a truth value, as databases, spreadsheets and programs write it.
+pub(crate) fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "t" | "True" | "TRUE" => Some(true),
+        "false" | "f" | "False" | "FALSE" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a text is an instant, or one without an offset that is taken as UTC.
+pub(crate) fn is_timestamp(text: &str) -> bool {
+    instant(text).is_some()
 }
 
 fn from_date(date: Date, to: Type) -> Result<Value, CastError> {

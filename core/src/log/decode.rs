@@ -7,7 +7,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::json::read_record;
-use super::{BATCH, CONTENT_TYPE, Channel, Decoded, EPOCH, Event, KIND, POSITION};
+use super::{
+    BATCH, CONTENT_TYPE, Channel, Decoded, EPOCH, Event, KIND, KIND_COPY, KIND_EPOCH, POSITION,
+};
 use crate::change::{Change, Op};
 use crate::key::{Key, KeyError};
 use crate::shape::Row;
@@ -105,7 +107,8 @@ pub fn decode_among<'c>(
     if let Some(text) = header(EPOCH) {
         decoded.epoch = text.parse().map_err(|_| unreadable(EPOCH, text))?;
     }
-    if header(KIND).is_some_and(|kind| kind == "epoch") {
+    // What a copy says was said on another lane already.
+    if header(KIND).is_some_and(|kind| kind == KIND_EPOCH || kind == KIND_COPY) {
         return Ok(decoded);
     }
     let body =

@@ -39,8 +39,14 @@ pub const POSITION: &str = "ls-pos";
 pub const LIFE: &str = "ls-life";
 /// Header: the epoch of the writer.
 pub const EPOCH: &str = "ls-epoch";
-/// Header: `epoch` marks the first message of a new writer, which carries no change.
+/// Header: `epoch` marks the first message of a new writer, which carries no change; `copy` marks what was said under a newer major and is said once more for subscribers of an older one.
 pub const KIND: &str = "ls-kind";
+/// [`KIND`] of the first message of a new writer.
+pub const KIND_EPOCH: &str = "epoch";
+/// [`KIND`] of a copy for subscribers of an older major.
+pub const KIND_COPY: &str = "copy";
+/// Header, on lanes that got copies: the source position up to which events of their own stand there, empty where none does. [`POSITION`] counts the copies there.
+pub const OWN: &str = "ls-own";
 
 /// One change of a settled entity, as the log carries it.
 #[derive(Clone, Debug)]

@@ -12,6 +12,12 @@ pub fn settled_lanes(entity: &str, major: u64) -> String {
     format!("ls.set.{entity}.v{major}.*")
 }
 
+/// `ls.set.<entity>.>`: every lane of every major version of an entity.
+#[must_use]
+pub fn settled_all(entity: &str) -> String {
+    format!("ls.set.{entity}.>")
+}
+
 /// `ls.pos.<system>`: how far a system is read, and the epoch of its reader.
 #[must_use]
 pub fn position(system: &str) -> String {

@@ -236,8 +236,11 @@ impl Checker {
 /// Hands over the items of a list, or the one value that a text holds, each with its offset.
 ///
 /// # Errors
-/// The text is not JSON, and where; what stands before that place has been handed over.
-pub fn items(text: &str, each: &mut dyn FnMut(&str, usize)) -> std::result::Result<(), String> {
+/// The text is not JSON, with the line and why; what stands before that place has been handed over.
+pub fn items(
+    text: &str,
+    each: &mut dyn FnMut(&str, usize),
+) -> std::result::Result<(), (u64, String)> {
     let mut scan = Scanner::new(text);
     let mut read = || {
         let start = scan.start();
@@ -259,7 +262,7 @@ pub fn items(text: &str, each: &mut dyn FnMut(&str, usize)) -> std::result::Resu
             .iter()
             .filter(|b| **b == b'\n')
             .count();
-        format!("line {line}: {}", malformed.what)
+        (line as u64, malformed.what.to_string())
     })
 }
 

@@ -18,24 +18,19 @@ pub(super) struct Way<'a> {
     pub(super) reader: Set,
     /// What happens to records in between.
     pub(super) carry: Carry<'a>,
-    target: &'a Contract,
-    source_schema: Json,
-    target_schema: Json,
-    compiled: OnceCell<Option<[Validator; 2]>>,
+    writer_schema: Judge,
+    reader_schema: Judge,
 }
 
 impl<'a> Way<'a> {
-    pub(super) fn new(source: &Contract, target: &'a Contract, carry: Carry<'a>) -> Way<'a> {
-        let source_schema = schema::writer(source);
-        let target_schema = schema::reader(target);
+    pub(super) fn new(source: &Contract, target: &Contract, carry: Carry<'a>) -> Way<'a> {
+        let (writer, reader) = (schema::writer(source), schema::reader(target));
         Way {
-            writer: Set::read(&source_schema),
-            reader: Set::read(&target_schema),
+            writer: Set::read(&writer),
+            reader: Set::read(&reader),
             carry,
-            target,
-            source_schema,
-            target_schema,
-            compiled: OnceCell::new(),
+            writer_schema: Judge::new(writer),
+            reader_schema: Judge::new(reader),
         }
     }
 
@@ -56,40 +51,39 @@ impl<'a> Way<'a> {
 
     /// Whether the document may be written and cannot be read, by both schemas and by our own reading of them.
     pub(super) fn shows(&self, document: &Json) -> bool {
-        let Some([writer, reader]) = self.validators() else {
-            return false;
-        };
         let Some(objects) = self.read() else {
             return false;
         };
-        if !self.writer.holds(document) || !writer.is_valid(document) {
+        // Our own reading is quick; validators are built for what it takes for a witness only.
+        if !self.writer.holds(document) {
             return false;
         }
         let Some(carried) = self.carry.apply(document, objects) else {
             return false;
         };
-        // Bounds in time stand in no keyword that validators must know.
-        !self.reader.holds(&carried) || !reader.is_valid(&carried)
+        !self.reader.holds(&carried)
+            && self.writer_schema.accepts(document) == Some(true)
+            && self.reader_schema.accepts(&carried) == Some(false)
+    }
+}
+
+/// A schema, and its validator once somebody asks it.
+struct Judge {
+    schema: Json,
+    compiled: OnceCell<Option<Validator>>,
+}
+
+impl Judge {
+    fn new(schema: Json) -> Judge {
+        Judge {
+            schema,
+            compiled: OnceCell::new(),
+        }
     }
 
-    /// Whether the document may be written under the one version and not under the other.
-    pub(super) fn shows_writer(&self, document: &Json) -> bool {
-        let target = schema::writer(self.target);
-        let Some([writer, _]) = self.validators() else {
-            return false;
-        };
-        self.writer.holds(document)
-            && writer.is_valid(document)
-            && !Set::read(&target).holds(document)
-            && jsonschema::validator_for(&target).is_ok_and(|target| !target.is_valid(document))
-    }
-
-    fn validators(&self) -> Option<&[Validator; 2]> {
-        let compile = || {
-            let writer = jsonschema::validator_for(&self.source_schema).ok()?;
-            let reader = jsonschema::validator_for(&self.target_schema).ok()?;
-            Some([writer, reader])
-        };
-        self.compiled.get_or_init(compile).as_ref()
+    fn accepts(&self, document: &Json) -> Option<bool> {
+        let compile = || jsonschema::validator_for(&self.schema).ok();
+        let validator = self.compiled.get_or_init(compile).as_ref()?;
+        Some(validator.is_valid(document))
     }
 }

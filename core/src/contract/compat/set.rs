@@ -11,6 +11,7 @@ use regex::Regex;
 use serde_json::{Map, Value as Json};
 
 use crate::contract::pattern;
+use crate::contract::range::{self, End};
 
 /// A set of JSON values, by type.
 #[derive(Clone, Debug, Default)]
@@ -298,6 +299,9 @@ fn read(schema: &Json, depth: usize) -> Set {
             set.unread = true;
         }
     }
+    if let Some(strings) = &mut set.string {
+        strings.leave_out_moments(object);
+    }
     set
 }
 
@@ -372,6 +376,21 @@ fn keep_string(set: &mut Set, keyword: &str, value: &Json) -> bool {
 }
 
 impl Strings {
+    /// Takes away the patterns of bounds in time, which stand beside keywords that say the same.
+    fn leave_out_moments(&mut self, schema: &Map<String, Json>) {
+        for (keyword, end, exclusive) in [
+            ("formatMinimum", End::Low, false),
+            ("formatExclusiveMinimum", End::Low, true),
+            ("formatMaximum", End::High, false),
+            ("formatExclusiveMaximum", End::High, true),
+        ] {
+            let at = schema.get(keyword).and_then(Json::as_str);
+            if let Some(pattern) = at.and_then(|at| range::moment(at, end, exclusive)) {
+                self.patterns.remove(&pattern);
+            }
+        }
+    }
+
     /// Takes a keyword in beside what is there; `false` where it is not understood.
     fn keep(&mut self, keyword: &str, value: &Json) -> bool {
         let time = |value: &Json| value.as_str().and_then(instant);

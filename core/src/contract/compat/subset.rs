@@ -90,6 +90,20 @@ fn tried(a: &Set, b: &Set, value: Option<Json>) -> Answer {
     }
 }
 
+/// What both sets say of one type, or the answer where one of them does not take it; `only` is the set of such values alone.
+fn both<'s, T>(
+    a: &Set,
+    b: &Set,
+    of: (Option<&'s T>, Option<&'s T>),
+    only: impl Fn(&T) -> Set,
+) -> Result<(&'s T, &'s T), Answer> {
+    match of {
+        (None, _) => Err(Answer::Yes),
+        (Some(from), None) => Err(none_of(a, b, &only(from))),
+        (Some(from), Some(to)) => Ok((from, to)),
+    }
+}
+
 /// All members of a type are outside.
 fn none_of(a: &Set, b: &Set, only: &Set) -> Answer {
     let members = some(only, TRIES);
@@ -101,16 +115,13 @@ fn none_of(a: &Set, b: &Set, only: &Set) -> Answer {
 }
 
 fn numbers(a: &Set, b: &Set) -> Answer {
-    let (from, to) = match (&a.number, &b.number) {
-        (None, _) => return Answer::Yes,
-        (Some(from), None) => {
-            let only = Set {
-                number: Some(from.clone()),
-                ..Set::default()
-            };
-            return none_of(a, b, &only);
-        }
-        (Some(from), Some(to)) => (from, to),
+    let only = |from: &Numbers| Set {
+        number: Some(from.clone()),
+        ..Set::default()
+    };
+    let (from, to) = match both(a, b, (a.number.as_ref(), b.number.as_ref()), only) {
+        Ok(pair) => pair,
+        Err(answer) => return answer,
     };
     if from.integer {
         return integers(a, b, from, to);
@@ -217,16 +228,13 @@ fn integers(a: &Set, b: &Set, from: &Numbers, to: &Numbers) -> Answer {
 }
 
 fn strings(a: &Set, b: &Set) -> Answer {
-    let (from, to) = match (&a.string, &b.string) {
-        (None, _) => return Answer::Yes,
-        (Some(from), None) => {
-            let only = Set {
-                string: Some(from.clone()),
-                ..Set::default()
-            };
-            return none_of(a, b, &only);
-        }
-        (Some(from), Some(to)) => (from, to),
+    let only = |from: &Strings| Set {
+        string: Some(from.clone()),
+        ..Set::default()
+    };
+    let (from, to) = match both(a, b, (a.string.as_ref(), b.string.as_ref()), only) {
+        Ok(pair) => pair,
+        Err(answer) => return answer,
     };
     if from.most.is_some_and(|most| from.least > most) {
         return Answer::Yes;
@@ -387,16 +395,13 @@ fn search(a: &Set, b: &Set) -> Answer {
 }
 
 fn arrays(a: &Set, b: &Set) -> Answer {
-    let (from, to) = match (&a.array, &b.array) {
-        (None, _) => return Answer::Yes,
-        (Some(from), None) => {
-            let only = Set {
-                array: Some(from.clone()),
-                ..Set::default()
-            };
-            return none_of(a, b, &only);
-        }
-        (Some(from), Some(to)) => (from.as_ref(), to.as_ref()),
+    let only = |from: &Arrays| Set {
+        array: Some(Box::new(from.clone())),
+        ..Set::default()
+    };
+    let (from, to) = match both(a, b, (a.array.as_deref(), b.array.as_deref()), only) {
+        Ok(pair) => pair,
+        Err(answer) => return answer,
     };
     let most = longest(from);
     if most.is_some_and(|most| from.least > most) {
@@ -447,22 +452,15 @@ fn longest(set: &Arrays) -> Option<u64> {
 }
 
 fn objects(a: &Set, b: &Set) -> Answer {
-    let (from, to) = match (&a.object, &b.object) {
-        (None, _) => return Answer::Yes,
-        (Some(from), None) => {
-            let only = Set {
-                object: Some(from.clone()),
-                ..Set::default()
-            };
-            return none_of(a, b, &only);
-        }
-        (Some(from), Some(to)) => (from.as_ref(), to.as_ref()),
-    };
-    let only = Set {
+    let only = |from: &Objects| Set {
         object: Some(Box::new(from.clone())),
         ..Set::default()
     };
-    if some(&only, 1).is_empty() {
+    let (from, to) = match both(a, b, (a.object.as_deref(), b.object.as_deref()), only) {
+        Ok(pair) => pair,
+        Err(answer) => return answer,
+    };
+    if some(&only(from), 1).is_empty() {
         return Answer::Yes;
     }
     let mut answer = Answer::Yes;

@@ -1,9 +1,12 @@
 //! Arrays by their items: how many there must be, what each must be, and whether that can be.
 
-use serde_json::Value as Json;
+use std::collections::HashSet;
+
+use serde_json::{Map, Value as Json};
 
 use super::frame::Frame;
 use super::holds::Lit;
+use super::node::{Id, Name};
 use super::solve::{Answer, Cx, Solver};
 use super::text::{Found, Wanted};
 use super::value::canonical;
@@ -12,6 +15,8 @@ use super::value::canonical;
 const ITEMS_MAX: u64 = 300;
 /// Furthest item that has a schema of its own.
 const PREFIX_MAX: usize = 200;
+/// Most numbers that are tried for another one.
+const ANOTHER_MAX: i64 = 40;
 
 impl Solver<'_> {
     /// What one item must be.
@@ -246,7 +251,7 @@ impl Solver<'_> {
             None
         };
         let mut used: Vec<Lit> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let plain = frame.some_items.is_empty() && frame.at_least.is_empty();
         for (at, lits) in places.iter().enumerate() {
             let mut lits = lits.clone();
@@ -264,8 +269,13 @@ impl Solver<'_> {
                 && frame.unique
                 && seen.contains(&canonical(value))
             {
-                lits.extend(&used);
-                answer = self.part(lits.clone());
+                answer = match self.another(&lits, value, &seen) {
+                    Some(other) => Answer::Doc(other),
+                    None => {
+                        lits.extend(&used);
+                        self.part(lits.clone())
+                    }
+                };
             }
             let Answer::Doc(value) = answer else {
                 let same = places[..=at].windows(2).all(|pair| pair[0] == pair[1]);
@@ -289,6 +299,77 @@ impl Solver<'_> {
             items.push(value);
         }
         Some(items)
+    }
+
+    /// A value like this one that is none of those seen: looking for one from nothing is dearer, the more there are.
+    fn another(&mut self, lits: &[Lit], value: &Json, seen: &HashSet<String>) -> Option<Json> {
+        let mut near = Vec::new();
+        match value {
+            Json::String(text) => {
+                near.extend(('a'..='z').map(|letter| Json::from(format!("{text}{letter}"))));
+            }
+            Json::Number(number) => {
+                let at = number.as_i64()?;
+                near.extend(
+                    (1..ANOTHER_MAX)
+                        .flat_map(|by| [at.saturating_add(by), at.saturating_sub(by)])
+                        .map(Json::from),
+                );
+            }
+            Json::Object(members) => {
+                for (name, inner) in members {
+                    let others: Vec<Json> = match inner {
+                        Json::String(text) => ('a'..='z')
+                            .map(|letter| format!("{text}{letter}").into())
+                            .collect(),
+                        Json::Number(number) => {
+                            let at = number.as_i64().unwrap_or(0);
+                            (0..ANOTHER_MAX)
+                                .map(|by| at.saturating_add(by).into())
+                                .collect()
+                        }
+                        Json::Array(_) => continue,
+                        _ => vec![true.into(), false.into()],
+                    };
+                    near.extend(others.into_iter().map(|other| with(members, name, other)));
+                }
+                for (name, child) in self.named(lits) {
+                    if members.contains_key(&*name) {
+                        continue;
+                    }
+                    if let Answer::Doc(inner) = self.part(vec![(child, true)]) {
+                        if let Json::String(text) = &inner {
+                            let longer = ('a'..='z').map(|letter| format!("{text}{letter}").into());
+                            near.extend(longer.map(|other| with(members, &name, other)));
+                        }
+                        near.push(with(members, &name, inner));
+                    }
+                }
+            }
+            _ => return None,
+        }
+        near.into_iter().take(400).find(|other| {
+            !seen.contains(&canonical(other)) && self.store.holds_all(lits, other) == Some(true)
+        })
+    }
+
+    /// Members that nodes which must hold name, with what each must be by one of them.
+    fn named(&self, lits: &[Lit]) -> Vec<(Name, Id)> {
+        let mut todo: Vec<Id> = lits.iter().filter(|lit| lit.1).map(|lit| lit.0).collect();
+        let mut named = Vec::new();
+        let mut met = 0;
+        while let Some(id) = todo.pop().filter(|_| met < 20) {
+            met += 1;
+            let node = self.store.node(id);
+            named.extend(
+                node.members
+                    .iter()
+                    .map(|(name, &child)| (name.clone(), child))
+                    .take(8),
+            );
+            todo.extend(&node.all);
+        }
+        named
     }
 
     /// Two places that can hold the same value.
@@ -320,4 +401,11 @@ impl Solver<'_> {
             Found::Unknown => Answer::Unknown,
         }
     }
+}
+
+/// The object with another value for one member.
+fn with(members: &Map<String, Json>, name: &str, value: Json) -> Json {
+    let mut members = members.clone();
+    members.insert(name.to_owned(), value);
+    Json::Object(members)
 }

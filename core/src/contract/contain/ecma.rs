@@ -93,7 +93,9 @@ fn translate(pattern: &str) -> Option<String> {
     let mut out = String::with_capacity(pattern.len() + 16);
     let mut rest = pattern.chars().peekable();
     let mut in_class = false;
+    let mut was_counted = false;
     while let Some(letter) = rest.next() {
+        let counts = !in_class && matches!(letter, '*' | '+' | '?' | '{');
         match letter {
             '\\' => escape(&mut rest, in_class, &mut out)?,
             '(' if !in_class => {
@@ -130,11 +132,10 @@ fn translate(pattern: &str) -> Option<String> {
             }
             '}' if !in_class => return None,
             // A second quantifier means something else to each engine.
-            '+' if !in_class && out.ends_with(['*', '+', '?', '}']) && !out.ends_with(r"\+") => {
-                return None;
-            }
+            '+' if was_counted => return None,
             other => out.push(other),
         }
+        was_counted = counts;
     }
     (!in_class).then_some(out)
 }
@@ -277,7 +278,11 @@ pub(super) fn is_foreign(pattern: &str) -> bool {
     while let Some(letter) = rest.next() {
         match letter {
             '\\' => match rest.next() {
-                Some('p' | 'P') if rest.peek() != Some(&'{') => return true,
+                // What stands in the braces is a name or a number, and no count ends there.
+                Some('p' | 'P' | 'u') if rest.peek() == Some(&'{') => {
+                    rest.by_ref().find(|letter| *letter == '}');
+                }
+                Some('p' | 'P') => return true,
                 Some('x') if rest.peek() == Some(&'{') => return true,
                 Some(escaped)
                     if escaped.is_ascii_alphabetic()

@@ -2,6 +2,13 @@
 //!
 //! A decision over rounded numbers would be about another schema, so that who has the text asks here first.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+/// Deepest nesting that is told apart; below it every number counts.
+const DEPTH_MAX: usize = 100;
+
 /// The first number of a JSON text that is not exactly what it is read as.
 #[must_use]
 pub fn inexact(text: &str) -> Option<String> {
@@ -20,6 +27,61 @@ pub fn inexact(text: &str) -> Option<String> {
         rest = after;
     }
     None
+}
+
+/// The same of a schema: what stands in annotations, and in keywords that nobody knows, decides nothing and may be rounded.
+#[must_use]
+pub fn inexact_schema(text: &str) -> Option<String> {
+    let anywhere = inexact(text)?;
+    // A reference may lead into what is otherwise an annotation.
+    if ["/default", "/examples"]
+        .iter()
+        .any(|way| text.contains(way))
+    {
+        return Some(anywhere);
+    }
+    found_in(text, true, 0)
+}
+
+/// The number that matters within a part of a schema, or within what only holds schemas by name.
+fn found_in(text: &str, is_schema: bool, depth: usize) -> Option<String> {
+    let inside = |text: &str, is_schema| found_in(text, is_schema, depth + 1);
+    if depth > DEPTH_MAX {
+        return inexact(text);
+    }
+    if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(text) {
+        return list.iter().find_map(|item| inside(item.get(), is_schema));
+    }
+    let Ok(members) = serde_json::from_str::<BTreeMap<String, &RawValue>>(text) else {
+        return inexact(text);
+    };
+    members
+        .iter()
+        .find_map(|(name, value)| match name.as_str() {
+            _ if !is_schema => inside(value.get(), true),
+            "default" | "description" | "examples" | "title" | "$comment" | "deprecated"
+            | "readOnly" | "writeOnly" => None,
+            "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas"
+            | "dependencies" => inside(value.get(), false),
+            "items"
+            | "allOf"
+            | "anyOf"
+            | "oneOf"
+            | "not"
+            | "if"
+            | "then"
+            | "else"
+            | "contains"
+            | "prefixItems"
+            | "additionalItems"
+            | "additionalProperties"
+            | "propertyNames"
+            | "unevaluatedItems"
+            | "unevaluatedProperties" => inside(value.get(), true),
+            // A vendor's own words; anything else may be a keyword, or be referred to.
+            other if other.starts_with("x-") && !text.contains("$ref") => None,
+            _ => inexact(value.get()),
+        })
 }
 
 /// The same of a YAML text; what looks like a number counts wherever it stands, for quotes are hard to tell there.
@@ -148,6 +210,26 @@ mod tests {
         }
         assert_eq!(inexact_yaml("const: -.Inf\n").as_deref(), Some("-.Inf"));
         assert_eq!(inexact_yaml("- const: 0.10\n- 1e2\n- +5\n- .5\n"), None);
+    }
+
+    #[test]
+    fn rounded_numbers_of_annotations_do_not_matter() {
+        let far = "18446744073709551616";
+        for fine in [
+            format!(r#"{{"default": {far}, "type": "integer"}}"#),
+            format!(r#"{{"properties": {{"default": {{"examples": [{far}]}}}}}}"#),
+            format!(r#"{{"allOf": [{{"x-limit": {far}}}]}}"#),
+        ] {
+            assert_eq!(inexact_schema(&fine), None, "{fine}");
+        }
+        for wrong in [
+            format!(r#"{{"properties": {{"default": {{"maximum": {far}}}}}}}"#),
+            format!(r#"{{"properties": {{"x-a": {{"const": {far}}}}}}}"#),
+            format!(r##"{{"$ref": "#/x-a", "x-a": {{"const": {far}}}}}"##),
+            format!(r#"{{"enum": [{{"default": {far}}}]}}"#),
+        ] {
+            assert_eq!(inexact_schema(&wrong).as_deref(), Some(far), "{wrong}");
+        }
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! Containment of JSON Schemas: is every document that is valid under one schema valid under another?
 //!
 //! The answer is yes, no with a document that shows it, or unproven; it is never a guess.
-//! "No" needs a document that a validator accepts under the one schema and refuses under the other.
+//! "No" needs a document that a validator accepts under the one schema and refuses under the other; of large schemas whose every keyword is understood, that is this module's own (`holds`).
 //! "Yes" needs a proof, from this module's own decision (`solve`) or from the set algebra of the `jsonschema` crate.
 //! Nothing is fetched, `format` is an annotation, `1.0` is an integer, and a schema without `$schema` is of draft 2020-12.
 //! This module has no clock: the caller's [`Budget`] says when to stop.
@@ -30,11 +30,12 @@ mod unevaluated;
 mod uri;
 mod value;
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
-pub use self::exact::{inexact, inexact_yaml};
+pub use self::exact::{inexact, inexact_schema, inexact_yaml};
 use self::read::Reader;
 use self::solve::{Answer, Solver};
 use self::store::Store;
@@ -134,11 +135,32 @@ impl Decision {
     }
 }
 
-/// Validators of the two schemas, which have the last word on every witness.
-struct Judges(Vec<[jsonschema::Validator; 2]>);
+/// Bytes of both schemas above which validators are not built where everything in them is understood: that takes longer than the decision.
+const LARGE_BYTES: usize = 100_000;
 
-impl Judges {
-    fn of(old: &Json, new: &Json) -> Result<Judges, String> {
+/// Validators of the two schemas, which have the last word on every witness; built when they are first asked.
+struct Judges<'s> {
+    old: &'s Json,
+    new: &'s Json,
+    built: OnceCell<Result<Vec<[jsonschema::Validator; 2]>, String>>,
+}
+
+impl<'s> Judges<'s> {
+    fn new(old: &'s Json, new: &'s Json) -> Judges<'s> {
+        Judges {
+            old,
+            new,
+            built: OnceCell::new(),
+        }
+    }
+
+    fn pairs(&self) -> Result<&[[jsonschema::Validator; 2]], String> {
+        let built = self.built.get_or_init(|| self.build());
+        built.as_deref().map_err(Clone::clone)
+    }
+
+    fn build(&self) -> Result<Vec<[jsonschema::Validator; 2]>, String> {
+        let (old, new) = (self.old, self.new);
         let pair = |old: &Json, new: &Json| {
             let old = validator(old).map_err(|error| format!("the old schema {error}"))?;
             let new = validator(new).map_err(|error| format!("the new schema {error}"))?;
@@ -162,13 +184,38 @@ impl Judges {
                 )?);
             }
         }
-        Ok(Judges(pairs))
+        Ok(pairs)
     }
 
     /// Whether a document is valid under the old schema and not under the new one, however they are read.
     fn part(&self, document: &Json) -> bool {
-        let mut pairs = self.0.iter();
+        let Ok(pairs) = self.pairs() else {
+            return false;
+        };
+        let mut pairs = pairs.iter();
         pairs.all(|[old, new]| old.is_valid(document) && !new.is_valid(document))
+    }
+}
+
+/// What the own decision came to.
+struct Proof {
+    answer: Answer,
+    /// A document found by searching where the decision found none.
+    witness: Option<Json>,
+    /// Whether every keyword, reference and pattern was understood.
+    is_clear: bool,
+    /// Whether it ran out of time.
+    is_late: bool,
+}
+
+impl Proof {
+    fn unknown(is_late: bool) -> Proof {
+        Proof {
+            answer: Answer::Unknown,
+            witness: None,
+            is_clear: false,
+            is_late,
+        }
     }
 }
 
@@ -180,28 +227,61 @@ pub fn decide(old: &Json, new: &Json, budget: Budget<'_>) -> Decision {
             return Decision::unreadable(format!("the {name} schema {doubt}"));
         }
     }
-    let judges = match Judges::of(old, new) {
-        Ok(judges) => judges,
-        Err(error) => return Decision::unreadable(error),
+    let judges = Judges::new(old, new);
+    let texts = [value::canonical(old), value::canonical(new)];
+    let is_large = texts[0].len() + texts[1].len() > LARGE_BYTES;
+    if !is_large && let Err(error) = judges.pairs() {
+        return Decision::unreadable(error);
+    }
+    if texts[0] == texts[1] {
+        return match validator(old) {
+            Ok(_) => Decision::yes(),
+            Err(error) => Decision::unreadable(format!("the old schema {error}")),
+        };
+    }
+    // Keywords of older drafts are read by some validators only: what is said must hold either way.
+    let has_leftovers = texts.iter().any(|text| text.contains("\"dependencies\":"));
+    let readings: &[bool] = if has_leftovers {
+        &[true, false]
+    } else {
+        &[false]
     };
-    if value::canonical(old) == value::canonical(new) {
+    let mut all_never = true;
+    let mut is_late = false;
+    for &leftovers in readings {
+        // Of large schemas our own reading judges, where nothing in them is left to others.
+        let trusts = is_large && !has_leftovers;
+        let Some(proof) = prove(old, new, &judges, budget, (leftovers, trusts)) else {
+            return Decision::unreadable("a reference leads to itself with nothing between");
+        };
+        let is_open = proof.answer == Answer::Unknown && proof.witness.is_none();
+        if is_large && proof.is_late && is_open {
+            // Building validators would cost more time than there was.
+            return Decision::unproven();
+        }
+        let checked = if proof.is_clear && is_large {
+            usable(old, new)
+        } else {
+            judges.pairs().map(|_| ())
+        };
+        if let Err(error) = checked {
+            return Decision::unreadable(error);
+        }
+        is_late |= proof.is_late;
+        match (proof.answer, proof.witness) {
+            (Answer::Doc(document), _) | (Answer::Unknown, Some(document)) => {
+                return Decision::no(document);
+            }
+            (Answer::Never, _) => {}
+            (Answer::Unknown, None) => all_never = false,
+        }
+    }
+    if all_never {
         return Decision::yes();
     }
-    let mut witness = None;
-    match prove(old, new, &judges, budget, &mut witness) {
-        None => return Decision::unreadable("a reference leads to itself with nothing between"),
-        Some(Answer::Never) => return Decision::yes(),
-        Some(Answer::Doc(document)) => return Decision::no(document),
-        Some(Answer::Unknown) => {}
-    }
-    if let Some(document) = witness {
-        return Decision::no(document);
-    }
-    if budget.over(100) {
-        return Decision::unproven();
-    }
-    if judges.0.len() > 1 {
-        // The algebra knows one reading only.
+    // The algebra knows one reading only, and cannot be stopped once it runs.
+    let has_one_reading = judges.pairs().is_ok_and(|pairs| pairs.len() == 1);
+    if is_late || is_large || budget.over(80) || !has_one_reading {
         return Decision::unproven();
     }
     match algebra::subtract(old, new) {
@@ -214,60 +294,82 @@ pub fn decide(old: &Json, new: &Json, budget: Budget<'_>) -> Decision {
     }
 }
 
+/// Whether both schemas are what their drafts call a schema.
+fn usable(old: &Json, new: &Json) -> Result<(), String> {
+    for (name, schema) in [("old", old), ("new", new)] {
+        jsonschema::meta::validate(schema)
+            .map_err(|error| format!("the {name} schema {}", unusable(&error)))?;
+    }
+    Ok(())
+}
+
 /// The own decision over both schemas, then a search among documents like those it looked at; `None` where a schema has no meaning.
 fn prove(
     old: &Json,
     new: &Json,
-    judges: &Judges,
+    judges: &Judges<'_>,
     budget: Budget<'_>,
-    witness: &mut Option<Json>,
-) -> Option<Answer> {
-    let expired = || budget.over(55);
-    let mut reader = Reader::new();
+    (leftovers, trusts): (bool, bool),
+) -> Option<Proof> {
+    let hundredths = if trusts { 80 } else { 60 };
+    let expired = || budget.over(hundredths);
+    let mut reader = Reader::new(leftovers);
     let (Some(first), Some(second)) = (
         reader.document(old, &expired),
         reader.document(new, &expired),
     ) else {
-        return Some(Answer::Unknown);
+        return Some(Proof::unknown(expired()));
     };
     if store::has_cycle(&reader.nodes) {
         return None;
     }
     unevaluated::rewrite(&mut reader);
-    let Some((store, roots)) = Store::of(reader.nodes, &[first, second], &expired) else {
-        return Some(Answer::Unknown);
+    let understood = !reader.doubtful;
+    let Some((mut store, roots)) = Store::of(reader.nodes, &[first, second], &expired) else {
+        return Some(Proof::unknown(expired()));
     };
+    let is_clear = understood && store.knows_patterns();
+    let trusts = trusts && is_clear;
     if roots[0] == roots[1] {
-        return Some(Answer::Never);
+        return Some(Proof {
+            answer: Answer::Never,
+            is_clear,
+            ..Proof::unknown(false)
+        });
     }
     let mut tried: Vec<Json> = Vec::new();
-    let mut judge = |document: &Json| {
+    let mut judge = |document: &Json, is_sure: bool| {
         if tried.len() < hunt::SEEDS_MAX {
             tried.push(document.clone());
         }
-        judges.part(document)
+        (trusts && is_sure) || judges.part(document)
     };
     let mut solver = Solver::new(store, &mut judge, &expired);
     let answer = solver.decide(&[(roots[0], true), (roots[1], false)]);
-    if answer != Answer::Unknown {
-        return Some(answer);
+    let mut proof = Proof {
+        answer,
+        is_clear,
+        ..Proof::unknown(expired())
+    };
+    if proof.answer != Answer::Unknown || (trusts && proof.is_late) {
+        return Some(proof);
     }
     let mut seeds = solver.samples(roots[0], roots[1]);
     drop(solver);
     seeds.extend(tried);
-    *witness = hunt::hunt(old, new, &seeds, &|document| judges.part(document), &|| {
+    proof.witness = hunt::hunt(old, new, &seeds, &|document| judges.part(document), &|| {
         budget.over(80)
     });
-    Some(Answer::Unknown)
+    Some(proof)
 }
 
 /// A witness among the documents of a schema that describes what was lost.
-fn in_rest(rest: &Json, judges: &Judges, budget: Budget<'_>) -> Option<Json> {
+fn in_rest(rest: &Json, judges: &Judges<'_>, budget: Budget<'_>) -> Option<Json> {
     let expired = || budget.over(100);
-    let mut reader = Reader::new();
+    let mut reader = Reader::new(false);
     let root = reader.document(rest, &expired)?;
     let (store, roots) = Store::of(reader.nodes, &[root], &expired)?;
-    let mut judge = |document: &Json| judges.part(document);
+    let mut judge = |document: &Json, _: bool| judges.part(document);
     let mut solver = Solver::new(store, &mut judge, &expired);
     match solver.decide(&[(roots[0], true)]) {
         Answer::Doc(document) => Some(document),
@@ -282,22 +384,25 @@ fn validator(schema: &Json) -> Result<jsonschema::Validator, String> {
     let built = jsonschema::options()
         .should_validate_formats(false)
         .build(schema);
-    built.map_err(|error| {
-        let place = error.instance_path().to_string();
-        let at = if place.is_empty() {
-            String::new()
-        } else {
-            format!(" at {place}")
-        };
-        let mut text = error.to_string();
-        if text.len() > 300 {
-            let end = (0..=300)
-                .rev()
-                .find(|&end| text.is_char_boundary(end))
-                .unwrap_or(0);
-            text.truncate(end);
-            text.push('…');
-        }
-        format!("cannot be used{at}: {text}")
-    })
+    built.map_err(|error| unusable(&error))
+}
+
+/// Why a schema cannot be used, in words that follow its name.
+fn unusable(error: &jsonschema::ValidationError<'_>) -> String {
+    let place = error.instance_path().to_string();
+    let at = if place.is_empty() {
+        String::new()
+    } else {
+        format!(" at {place}")
+    };
+    let mut text = error.to_string();
+    if text.len() > 300 {
+        let end = (0..=300)
+            .rev()
+            .find(|&end| text.is_char_boundary(end))
+            .unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    format!("cannot be used{at}: {text}")
 }

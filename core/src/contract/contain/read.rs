@@ -55,11 +55,17 @@ pub(super) struct Reader {
     pub(super) nodes: Vec<Node>,
     pub(super) unevaluated: Vec<(Id, Unevaluated, Draft)>,
     documents: usize,
+    /// Whether keywords that newer drafts left behind are read all the same.
+    leftovers: bool,
+    /// Whether something was met that is not understood.
+    pub(super) doubtful: bool,
 }
 
 impl Reader {
-    pub(super) fn new() -> Reader {
+    pub(super) fn new(leftovers: bool) -> Reader {
         Reader {
+            leftovers,
+            doubtful: false,
             nodes: vec![Node::default(), Node::nothing()],
             unevaluated: Vec::new(),
             documents: 0,
@@ -78,6 +84,8 @@ impl Reader {
             queue: VecDeque::new(),
             nodes: &mut self.nodes,
             unevaluated: &mut self.unevaluated,
+            leftovers: self.leftovers,
+            doubtful: &mut self.doubtful,
         };
         let id = document.node(root);
         while let Some((id, schema)) = document.queue.pop_front() {
@@ -233,6 +241,8 @@ struct Document<'a, 'r> {
     queue: VecDeque<(Id, &'a Json)>,
     nodes: &'r mut Vec<Node>,
     unevaluated: &'r mut Vec<(Id, Unevaluated, Draft)>,
+    leftovers: bool,
+    doubtful: &'r mut bool,
 }
 
 impl<'a> Document<'a, '_> {
@@ -303,6 +313,7 @@ impl<'a> Document<'a, '_> {
 
     /// A node that is only equal to itself, or to the same text where nothing in it refers elsewhere.
     fn strange(&mut self, schema: &Json) -> Node {
+        *self.doubtful = true;
         let text = canonical(schema);
         if text.contains("\"$") {
             return Node::opaque(format!("{}/{}", self.number, address(schema)));
@@ -318,6 +329,7 @@ impl<'a> Document<'a, '_> {
         match found {
             Some(schema) if schema.is_object() || schema.is_boolean() => self.node(schema),
             _ => {
+                *self.doubtful = true;
                 let text = format!("{}/{base} {target}", self.number);
                 self.add(Node::opaque(text))
             }
@@ -355,6 +367,7 @@ impl<'a> Document<'a, '_> {
         {
             return self.reference(at, target);
         }
+        *self.doubtful = true;
         let text = format!("{}/{} dynamic {target}", self.number, address(at));
         self.add(Node::opaque(text))
     }
@@ -375,6 +388,7 @@ impl<'a> Document<'a, '_> {
         if takes_part(self.root) {
             return self.node(self.root);
         }
+        *self.doubtful = true;
         let text = format!("{}/{} recursive", self.number, address(at));
         self.add(Node::opaque(text))
     }
@@ -463,12 +477,8 @@ impl<'a> Document<'a, '_> {
             "dependentSchemas" if draft >= Draft::Y2019 => {
                 node.needs_schema.extend(self.by_name(value)?);
             }
-            "dependencies" if draft >= Draft::Y2019 => {
-                // Left over from older drafts: some validators still read it, others do not.
-                let opaque = self.strange(value);
-                let opaque = self.add(opaque);
-                node.all.push(opaque);
-            }
+            // Left over from older drafts: some validators still read it, others do not.
+            "dependencies" if draft >= Draft::Y2019 && !self.leftovers => {}
             "dependencies" => {
                 for (name, needed) in value.as_object()? {
                     if needed.is_array() {

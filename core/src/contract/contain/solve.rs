@@ -14,8 +14,8 @@ use super::simulate::Likeness;
 use super::store::Store;
 use super::value::kind;
 
-/// Deepest nesting of questions.
-const DEPTH_MAX: usize = 60;
+/// Deepest nesting of questions, one try after the other: what differs near the top is found before what lies deep is looked into.
+const DEPTHS: [usize; 3] = [5, 16, 60];
 /// Most choices open at once.
 const CHOICES_MAX: usize = 4_000;
 /// Deepest nesting of choices within one question.
@@ -50,8 +50,8 @@ pub(super) struct Cx<'g> {
     pub(super) top: bool,
 }
 
-/// Looks at documents that seem right, and says whether one is.
-pub(super) type Judge<'a> = &'a mut dyn FnMut(&Json) -> bool;
+/// Looks at documents that seem right, or by our own reading are for sure, and says whether one is.
+pub(super) type Judge<'a> = &'a mut dyn FnMut(&Json, bool) -> bool;
 
 /// The state of a decision.
 pub(super) struct Solver<'a> {
@@ -65,6 +65,9 @@ pub(super) struct Solver<'a> {
     guesses: HashMap<Vec<Lit>, usize>,
     guessed: Vec<Vec<Lit>>,
     open: HashMap<Vec<Lit>, usize>,
+    depth_max: usize,
+    /// Whether something lay too deep.
+    was_deep: bool,
     /// The outermost open question that the answer at hand rests on.
     rests_on: usize,
     pub(super) likeness: Likeness,
@@ -82,6 +85,8 @@ impl<'a> Solver<'a> {
             guesses: HashMap::new(),
             guessed: Vec::new(),
             open: HashMap::new(),
+            depth_max: DEPTHS[DEPTHS.len() - 1],
+            was_deep: false,
             rests_on: usize::MAX,
             likeness: Likeness::default(),
         }
@@ -98,10 +103,19 @@ impl<'a> Solver<'a> {
 
     /// Answers the question that all the others are about.
     pub(super) fn decide(&mut self, lits: &[Lit]) -> Answer {
-        match self.tidy(lits.to_vec()) {
-            None => Answer::Never,
-            Some(goal) => self.solve(&goal, true),
+        let Some(goal) = self.tidy(lits.to_vec()) else {
+            return Answer::Never;
+        };
+        for depth_max in DEPTHS {
+            self.depth_max = depth_max;
+            let answer = self.solve(&goal, true);
+            if answer != Answer::Unknown || self.late || !std::mem::take(&mut self.was_deep) {
+                return answer;
+            }
+            // What was not known may be so for lack of depth only.
+            self.memo.retain(|_, answer| *answer != Answer::Unknown);
         }
+        Answer::Unknown
     }
 
     /// Answers a question about a part of a document.
@@ -124,7 +138,11 @@ impl<'a> Solver<'a> {
             return Answer::Never;
         }
         let depth = self.open.len();
-        if depth >= DEPTH_MAX || self.spent() {
+        if depth >= self.depth_max {
+            self.was_deep = true;
+            return Answer::Unknown;
+        }
+        if self.spent() {
             return Answer::Unknown;
         }
         let outer = std::mem::replace(&mut self.rests_on, usize::MAX);
@@ -283,11 +301,15 @@ impl<'a> Solver<'a> {
 
     /// Gives a value that seems to answer the question; never says that there is none.
     pub(super) fn offer(&mut self, cx: &Cx<'_>, value: Json) -> Answer {
-        match self.store.holds_all(cx.goal, &value) {
-            Some(false) => Answer::Unknown,
-            _ if !cx.top || (self.judge)(&value) => Answer::Doc(value),
-            _ => Answer::Unknown,
+        let held = self.store.holds_all(cx.goal, &value);
+        if held == Some(false) {
+            return Answer::Unknown;
         }
+        // A part of a document is one for sure, or it proves nothing about the whole.
+        if !cx.top || (self.judge)(&value, held == Some(true)) {
+            return Answer::Doc(value);
+        }
+        Answer::Unknown
     }
 
     /// Looks for a value within a frame, one choice at a time.

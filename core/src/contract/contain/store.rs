@@ -83,6 +83,15 @@ impl Store {
         self.nodes[id as usize].clone()
     }
 
+    /// Whether every pattern has an automaton.
+    pub(super) fn knows_patterns(&mut self) -> bool {
+        let Store { nodes, texts, .. } = self;
+        let mut patterns = nodes
+            .iter()
+            .flat_map(|node| node.pattern.iter().chain(node.patterns.keys()));
+        patterns.all(|pattern| texts.knows(pattern))
+    }
+
     /// Kinds outside of which the node accepts nothing.
     pub(super) fn kinds(&self, id: Id) -> Kinds {
         self.kinds[id as usize]

@@ -513,6 +513,65 @@ fn what_there_is_little_of_is_counted() {
 }
 
 #[test]
+fn keywords_of_older_drafts_are_decided_where_every_reading_agrees() {
+    let needs = |names: Json| json!({"dependencies": {"a": names}, "required": ["c"]});
+    let less = json!({"dependencies": {"a": ["b", "d"]}});
+    both("needed more", &needs(json!(["b"])), &less, "?!");
+    both(
+        "required less",
+        &needs(json!(["b"])),
+        &json!({"dependencies": {"a": ["b"]}}),
+        "=!",
+    );
+}
+
+#[test]
+fn letters_of_all_scripts_are_understood() {
+    let letters = json!({"pattern": "^\\p{Letter}+$"});
+    both("some", &json!({"enum": ["Hello", "π"]}), &letters, "=!");
+    both(
+        "any",
+        &json!({"type": "string"}),
+        &json!({"type": "string", "pattern": "^\\p{Nd}+$"}),
+        "!=",
+    );
+}
+
+#[test]
+fn large_schemas_are_judged_without_validators() {
+    let definitions = |at_most: u64| {
+        let each = (0..600).map(|at| {
+            let next = format!("#/$defs/d{}", at / 20 * 20 + (at + 1) % 20);
+            let own = json!({"type": "object", "required": ["name"], "additionalProperties": false,
+                "properties": {"name": {"type": "string", "maxLength": if at == 300 { at_most } else { 100 }},
+                    "next": {"$ref": next}, "tags": {"type": "array", "uniqueItems": true, "items": {"type": "string"}}}});
+            (format!("d{at}"), own)
+        });
+        let definitions: serde_json::Map<String, Json> = each.collect();
+        json!({"$ref": "#/$defs/d319", "$defs": definitions})
+    };
+    both(
+        "a length far inside",
+        &definitions(100),
+        &definitions(90),
+        "!=",
+    );
+    let mut wrong = definitions(90);
+    wrong["$defs"]["d307"]["type"] = json!("strin");
+    let decision = asked(&definitions(100), &wrong);
+    assert!(decision.error.is_some(), "{decision:?}");
+}
+
+#[test]
+fn lists_of_different_objects_are_made() {
+    let items =
+        json!({"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}});
+    let list =
+        |most: u64| json!({"type": "array", "uniqueItems": true, "items": items, "maxItems": most});
+    both("fewer", &list(12), &list(8), "!=");
+}
+
+#[test]
 fn hostile_schemas_are_bounded() {
     let values: Vec<Json> = (0..100_000).map(Json::from).collect();
     let nested = (0..50).fold(json!({"type": "string"}), |inner, at| {

@@ -1,6 +1,7 @@
 //! The comparison of a table with what is expected of it.
 
 use crate::contract::Field;
+use crate::deliver::column_kind;
 use crate::gate::mapping::{FieldMap, FieldRule};
 use crate::gate::{Problem, ReadPlan, WritePlan};
 use crate::shape::{Column, Shape};
@@ -61,10 +62,14 @@ impl Comparison<'_> {
         let was = self.was(name);
         if let Some((was, now)) = retyped(was, column)
             && !holds_all(was, now, self.expected.side)
+            && !self.is_allowed(field, rule, now)
         {
             let reason = format!("column `{name}` of table `{table}` is {now} now, it was {was}");
             let cure = "set its type back, or change the field's type in a new version of the contract or its mapping";
             return Some(drift(Kind::Breaking, reason, cure.to_owned()));
+        }
+        if let Some((reason, cure)) = self.bounds(field, rule, column, was) {
+            return Some(drift(Kind::Breaking, reason, cure));
         }
         let loosened = was.is_some_and(|was| !was.nullable) && column.nullable && !field.nullable;
         if loosened && self.expected.side == Side::Source {
@@ -87,6 +92,71 @@ impl Comparison<'_> {
         Some(drift(Kind::Ok, String::new(), String::new()))
     }
 
+    /// Whether a column's new type holds what the contract allows anyway: no more of a source, no less of a target.
+    fn is_allowed(&self, field: &Field, rule: &FieldRule, now: Type) -> bool {
+        let plain = rule.values.is_none() && rule.scale.is_none() && rule.format.is_none();
+        let decimals = |one: Type| matches!(one, Type::Decimal { .. });
+        plain
+            && decimals(now)
+            && decimals(field.kind)
+            && holds_all(field.kind, now, self.expected.side)
+    }
+
+    /// Why the bounds of a column's values and those of its field do not go together: a target that takes less than the contract allows, a source that gives more than before and more than the contract allows.
+    fn bounds(
+        &self,
+        field: &Field,
+        rule: &FieldRule,
+        now: &Column,
+        was: Option<&Column>,
+    ) -> Option<(String, String)> {
+        // Other values stand in the column than in the field.
+        if rule.values.is_some() || rule.scale.is_some() || rule.format.is_some() {
+            return None;
+        }
+        let (column, table) = (&now.name, &self.now.name);
+        let more = rule
+            .prefix
+            .as_ref()
+            .map_or(0, |prefix| prefix.chars().count() as u64);
+        let allowed = field
+            .limits
+            .max_length
+            .map(|most| most.saturating_add(more));
+        let length = now.length.map(u64::from);
+        let before = was.and_then(|was| was.length).map(u64::from);
+        let field_name = &field.name;
+        match self.expected.side {
+            Side::Target => {
+                // One that was always shorter than the contract allows took what came so far.
+                was?;
+                let length = length?;
+                let narrowed = before.is_none_or(|before| length < before);
+                if !narrowed || allowed.is_some_and(|allowed| allowed <= length) {
+                    return None;
+                }
+                let may = allowed.map_or("any number".to_owned(), |allowed| allowed.to_string());
+                let reason = format!(
+                    "column `{column}` of table `{table}` takes {length} characters now, the field `{field_name}` may have {may}"
+                );
+                let cure = "widen the column again, or bound the field by `maxLength` in a new version of the contract";
+                Some((reason, cure.to_owned()))
+            }
+            Side::Source => {
+                let (before, allowed) = (before?, allowed?);
+                if length.is_some_and(|length| length <= before || length <= allowed) {
+                    return None;
+                }
+                let now = length.map_or("any number of".to_owned(), |length| length.to_string());
+                let reason = format!(
+                    "column `{column}` of table `{table}` takes {now} characters now, it took {before}, and the field `{field_name}` may have {allowed}"
+                );
+                let cure = "narrow the column again, or raise the field's `maxLength` in a new version of the contract";
+                Some((reason, cure.to_owned()))
+            }
+        }
+    }
+
     fn missing(&self, at: usize, field: &Field, rule: &FieldRule, name: &str) -> Drift {
         let table = &self.now.name;
         let gone = if self.was(name).is_some() {
@@ -95,16 +165,11 @@ impl Comparison<'_> {
             "is not there"
         };
         let is_key = self.expected.contract.key.contains(&at);
-        let plain = rule.values.is_none() && rule.scale.is_none() && rule.format.is_none();
-        let kind = match rule {
-            _ if plain => Some(field.kind),
-            FieldRule { scale: Some(_), .. } => Some(Type::Int),
-            _ => Some(Type::Text),
-        };
         let adds = (self.expected.side == Side::Target && !is_key).then(|| Column {
             name: name.to_owned(),
-            kind,
+            kind: Some(column_kind(field, rule)),
             nullable: true,
+            length: None,
         });
         let cure = match self.expected.side {
             Side::Source => {

@@ -307,3 +307,55 @@ fn what_is_taken_along_can_be_pasted_into_the_contract() {
         assert_eq!(pasted.kind, taken.kind);
     }
 }
+
+/// What is found where a text column was bounded, and is now; `most` is what the contract allows.
+fn bounded(side: Side, most: Option<u64>, was: Option<u32>, now: Option<u32>) -> Vec<Drift> {
+    let (mut contract, mapping, values) = (contract(), mapping(), BTreeMap::new());
+    contract.fields[1].limits.max_length = most;
+    let of = |length| {
+        let mut shape = shape(&BEFORE);
+        shape.columns[1].length = length;
+        shape
+    };
+    let before = of(was);
+    let expected = Expected {
+        contract: &contract,
+        mapping: &mapping,
+        values: &values,
+        side,
+        before: Some(&before),
+    };
+    let mut drifts = compare(expected, &of(now));
+    drifts.retain(|drift| drift.kind != Kind::Ok);
+    drifts
+}
+
+#[test]
+fn a_text_that_takes_less_than_the_contract_allows_or_gives_more_is_a_break() {
+    let (source, target) = (Side::Source, Side::Target);
+    for (side, most, was, now, breaks) in [
+        (target, Some(64), Some(100), Some(40), true),
+        (target, Some(64), None, Some(40), true),
+        (target, None, Some(100), Some(40), true),
+        (target, Some(40), Some(100), Some(40), false),
+        (target, Some(64), Some(40), Some(50), false),
+        (target, Some(64), Some(40), Some(40), false),
+        (target, Some(64), Some(40), None, false),
+        (source, Some(64), Some(40), Some(100), true),
+        (source, Some(64), Some(40), None, true),
+        (source, Some(64), Some(40), Some(64), false),
+        (source, Some(64), Some(100), Some(80), false),
+        (source, None, Some(40), Some(100), false),
+    ] {
+        let found = bounded(side, most, was, now);
+        assert_eq!(
+            found.iter().any(|drift| drift.kind == Kind::Breaking),
+            breaks,
+            "{side:?} {most:?} {was:?} {now:?}: {found:?}"
+        );
+        for drift in found {
+            assert_eq!(drift.field, "name");
+            assert!(drift.cure.contains("maxLength"), "{drift}");
+        }
+    }
+}

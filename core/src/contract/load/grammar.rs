@@ -169,8 +169,14 @@ fn below(
 ) {
     match form {
         Any => {}
-        // A key without a value says as much as no key; what must be there is asked for by name elsewhere.
-        _ if matches!(node.content, Content::Null) && !block.required.contains(&key) => {}
+        Scalar if matches!(node.content, Content::Null) => {}
+        // The standard knows no key without a value.
+        _ if matches!(node.content, Content::Null) => findings.error(
+            "LS-C004",
+            node.at,
+            format!("`{key}` has no value"),
+            "write a value, or leave the key out",
+        ),
         Text => {
             if node.text().is_none() {
                 let help = match node.content {

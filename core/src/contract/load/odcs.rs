@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::reading::Reading;
 use super::words::{DELETES, TRUTHS, system, word};
 use super::yaml::{Content, Node, Span, shorten};
-use super::{Mode, grammar, keys, migrations, quality, terms};
+use super::{Mode, grammar, keys, migrations, quality, remarks, terms};
 use crate::contract::{Contract, Deletes, Field, Truth};
 use crate::diagnostic::suggestion;
 
@@ -96,6 +96,7 @@ pub(super) fn contract(root: &Node, object: &Node, reading: &mut Reading<'_>) ->
         terms,
     };
     contract.rules = quality::rules(object, &contract, reading);
+    reading.remarks = remarks::remarks(root, object);
     Some(contract)
 }
 

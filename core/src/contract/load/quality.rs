@@ -10,6 +10,7 @@ use super::findings::Findings;
 use super::reading::Reading;
 use super::words::{OUTCOMES, word};
 use super::yaml::{Content, Node, Span, shorten};
+use crate::contract::terms::is_freshness;
 use crate::contract::{Check, Contract, Field, Level, Outcome, Rule, Tolerance};
 use crate::gate::expression::{Expression, ExpressionError, Scope};
 use crate::shape::Shape;
@@ -192,7 +193,7 @@ impl Rules<'_> {
 
     /// A promised freshness of a field is a rule that warns.
     fn level(&mut self, level: &Level, reading: &mut Reading<'_>) {
-        if !matches!(level.property.as_str(), "latency" | "freshness") {
+        if !is_freshness(&level.property) {
             return;
         }
         let Some(element) = &level.element else {

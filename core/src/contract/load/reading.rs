@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::findings::Findings;
+use super::remarks::Remarks;
 use super::yaml::{Node, Span};
 use super::{Library, Places};
 
@@ -27,6 +28,8 @@ pub(super) struct Reading<'l> {
     /// Documents around the field being read.
     pub(super) depth: usize,
     marks: Vec<(String, Span)>,
+    /// What only people read.
+    pub(super) remarks: Remarks,
 }
 
 impl<'l> Reading<'l> {
@@ -40,6 +43,7 @@ impl<'l> Reading<'l> {
             parts: 0,
             depth: 0,
             marks: Vec::new(),
+            remarks: Remarks::default(),
         }
     }
 
@@ -63,7 +67,10 @@ impl<'l> Reading<'l> {
 
     /// The places noted since the last call; of two under one name the first counts.
     pub(super) fn places(&mut self) -> Places {
-        let mut places = Places::default();
+        let mut places = Places {
+            remarks: Some(std::mem::take(&mut self.remarks)),
+            ..Places::default()
+        };
         for (pointer, at) in std::mem::take(&mut self.marks) {
             places
                 .by_pointer

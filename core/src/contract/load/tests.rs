@@ -460,3 +460,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_without_a_value_is_refused_as_the_standard_does() {
+    let text = "apiVersion: v3.1.0\nkind: DataContract\nid: x\nversion: 1.0.0\nstatus: active\nname:\nschema:\n  - name: x\n    description: ~\n    properties:\n      - name: id\n        logicalType: string\n        primaryKey: true\n        required: true\n        examples: [~]\n        customProperties: [{property: other, value: ~}]\n";
+    let found = load("x", text, &NoLibrary).unwrap_err();
+    let lines: Vec<(&str, usize)> = found
+        .iter()
+        .filter(|found| found.severity == Severity::Error)
+        .map(|found| {
+            (
+                found.code,
+                found.place.as_ref().map_or(0, |place| place.line),
+            )
+        })
+        .collect();
+    assert_eq!(lines, [("LS-C004", 6), ("LS-C004", 9)]);
+}

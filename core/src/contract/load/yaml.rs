@@ -141,6 +141,9 @@ impl Node {
     }
 }
 
+/// Most characters of what the library says of a text, which may quote all of it.
+const MESSAGE_MAX: usize = 200;
+
 /// At most 60 characters of a text, for messages.
 pub(in crate::contract) fn shorten(text: &str) -> String {
     const SHOWN: usize = 60;
@@ -199,7 +202,11 @@ fn bounded(text: &str, source: usize, times: usize, findings: &mut Findings) -> 
             let message = error.to_string();
             let message = message.lines().next().unwrap_or_default();
             let message = message.split(" at line ").next().unwrap_or(message);
-            let message = message.trim_end_matches([' ', ':', ',']);
+            let message: String = message
+                .trim_end_matches([' ', ':', ','])
+                .chars()
+                .take(MESSAGE_MAX)
+                .collect();
             findings.error(
                 "LS-C002",
                 here(at),

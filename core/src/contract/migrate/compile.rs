@@ -210,6 +210,7 @@ impl<'a> Compiler<'a> {
             name: slot.name.clone(),
             kind: slot.kind,
             nullable: slot.nullable,
+            length: None,
         };
         let shape = Shape {
             name: self.from.entity.clone(),

@@ -18,6 +18,9 @@ const COMMON_SHOWN: usize = 20;
 /// Most characters of a value that is kept.
 const KEPT_MAX: usize = 120;
 
+/// Significant digits that doubles have, at least.
+const DOUBLE_DIGITS: u32 = 15;
+
 /// A value that a profile shows, as text.
 pub type Shown = String;
 
@@ -261,9 +264,12 @@ impl Column {
                 .numbers
                 .as_ref()
                 .map(|(least, most)| (least.to_string(), most.to_string())),
-            Guess::Text | Guess::Date | Guess::Time | Guess::Timestamp | Guess::Uuid => {
-                self.words.clone()
-            }
+            Guess::Text
+            | Guess::Date
+            | Guess::Time
+            | Guess::Timestamp
+            | Guess::LocalTimestamp
+            | Guess::Uuid => self.words.clone(),
             _ => None,
         };
         let (minimum, maximum) = bounds.filter(|_| !self.hidden).unzip();
@@ -344,8 +350,17 @@ impl Column {
         if self.bare && is(Guess::Bool) {
             return Guessed::plain(Guess::Bool);
         }
+        // Text files are read as the gate casts texts; in JSON, only what has an offset is an instant.
+        if self.bare && is(Guess::LocalTimestamp) {
+            return Guessed::plain(Guess::LocalTimestamp);
+        }
         // In JSON a quoted number is one only where it looks exact: always so many digits after the point.
         let exact = self.scale > 0 && self.scale == self.least_scale;
+        // Programs write a double with so many digits, and amounts with few.
+        let measured = !exact && self.scale > 0 && self.digits + self.scale >= DOUBLE_DIGITS;
+        if self.bare && is(Guess::Decimal) && measured {
+            return Guessed::plain(Guess::Float);
+        }
         if is(Guess::Decimal) && (self.bare || exact) {
             return Guessed {
                 precision: Some((self.digits + self.scale).max(1)),
@@ -416,10 +431,14 @@ impl Column {
 
     /// The values that make up at least a hundredth, or all of a short list.
     fn commonest(&self, present: u64) -> Vec<Common> {
+        let short = self.common.len() <= COMMON_SHOWN && !self.crowded;
         let mut all: Vec<Common> = self
             .common
             .iter()
-            .filter(|(_, count)| **count * 100 >= present && (**count > 1 || !self.crowded))
+            .filter(|(_, count)| {
+                let much = **count * 100 >= present && (**count > 1 || !self.crowded);
+                much || short
+            })
             .map(|(value, count)| Common {
                 value: value.clone(),
                 count: *count,

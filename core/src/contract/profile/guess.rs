@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::contract::{Format, wire};
+use crate::gate::cast;
 use crate::value::Type;
 
 /// The likeliest type of a field.
@@ -30,6 +31,8 @@ pub enum Guess {
     Time,
     /// Instants.
     Timestamp,
+    /// Instants without an offset, which are taken as UTC.
+    LocalTimestamp,
     /// UUIDs.
     Uuid,
     /// Documents with named members.
@@ -82,7 +85,7 @@ impl Guessed {
             Guess::Bytes => Type::Bytes,
             Guess::Date => Type::Date,
             Guess::Time => Type::Time,
-            Guess::Timestamp => Type::Timestamp,
+            Guess::Timestamp | Guess::LocalTimestamp => Type::Timestamp,
             Guess::Uuid => Type::Uuid,
             Guess::Object | Guess::List | Guess::Json => Type::Json,
         })
@@ -117,7 +120,7 @@ pub(super) struct Candidates {
     formats: [bool; FORMATS.len()],
 }
 
-const KINDS: [Guess; 7] = [
+const KINDS: [Guess; 8] = [
     Guess::Date,
     Guess::Timestamp,
     Guess::Time,
@@ -125,6 +128,7 @@ const KINDS: [Guess; 7] = [
     Guess::Int,
     Guess::Decimal,
     Guess::Bool,
+    Guess::LocalTimestamp,
 ];
 
 /// The forms that say something; nearly every word is a host name.
@@ -195,12 +199,18 @@ fn is(kind: Guess, text: &str) -> bool {
     match kind {
         Guess::Date => wire::read_text(Type::Date, text).is_some(),
         Guess::Time => wire::read_text(Type::Time, text).is_some(),
-        Guess::Timestamp => text.len() > 10 && text.parse::<jiff::Timestamp>().is_ok(),
+        Guess::Timestamp => {
+            let offset = text
+                .get(10..)
+                .is_some_and(|rest| rest.contains(['Z', 'z', '+', '-']));
+            offset && cast::is_timestamp(text)
+        }
+        Guess::LocalTimestamp => cast::is_timestamp(text),
         Guess::Uuid => text.len() == 36 && text.parse::<uuid::Uuid>().is_ok(),
         // What begins with a zero is a code, not a number.
         Guess::Int => wire::is_decimal(text) && text.parse::<i64>().is_ok(),
         Guess::Decimal => wire::is_decimal(text),
-        Guess::Bool => matches!(text, "true" | "false" | "TRUE" | "FALSE" | "True" | "False"),
+        Guess::Bool => cast::truth(text).is_some(),
         _ => false,
     }
 }

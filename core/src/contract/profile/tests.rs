@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::gate::cast;
 use crate::shape::Column as ShapeColumn;
 
 fn of_json(lines: &[&str]) -> Profile {
@@ -82,6 +83,76 @@ fn texts_of_a_table_are_numbers_where_all_of_them_are() {
     assert_eq!((amount.nulls, amount.distinct, amount.unique), (1, 2, true));
     assert!((amount.null_share() - 1.0 / 3.0).abs() < 1e-9);
     assert_eq!(profile.keys, ["id"]);
+}
+
+#[test]
+fn texts_of_a_table_are_what_the_gate_casts_them_to() {
+    let mut profiler = Profiler::new();
+    for (flag, at, local, share) in [
+        (
+            "t",
+            "2026-01-31 10:00:00+01",
+            "2026-01-31 10:00:00",
+            "0.3333333333333333",
+        ),
+        ("f", "2026-01-31T10:00:00Z", "2026-01-31T10:00:00.5", "0.5"),
+    ] {
+        profiler.texts([
+            ("flag", flag),
+            ("at", at),
+            ("local", local),
+            ("share", share),
+        ]);
+    }
+    let profile = profiler.finish();
+    for (path, kind) in [
+        ("flag", Guess::Bool),
+        ("at", Guess::Timestamp),
+        ("local", Guess::LocalTimestamp),
+        ("share", Guess::Float),
+    ] {
+        let guess = field(&profile, path).guess;
+        assert_eq!(guess.kind, kind, "{path}");
+        let cast = |text: &str| cast::cast(Value::text(text), guess.kind().unwrap());
+        for text in [
+            field(&profile, path).minimum.as_deref(),
+            field(&profile, path).maximum.as_deref(),
+        ] {
+            assert!(
+                text.is_none_or(|text| cast(text).is_ok()),
+                "{path} {text:?}"
+            );
+        }
+    }
+    // In JSON, a text without an offset is no instant.
+    let profile = of_json(&[r#"{"at": "2026-01-31 10:00:00", "flag": "t"}"#]);
+    assert_eq!(field(&profile, "at").guess.kind, Guess::Text);
+    assert_eq!(field(&profile, "flag").guess.kind, Guess::Text);
+}
+
+#[test]
+fn a_way_says_what_it_stands_in() {
+    let profile = of_json(&[
+        r#"{"a": {"b": [{"c": 1}]}, "a.b": 2, "x[]": {"y": 1}, "q\"\\": 3, "m": {"1": {"z": 1}}, "": 4}"#,
+    ]);
+    let member = |name: &str| Step::Member(name.to_owned());
+    let steps: Vec<(Option<&str>, Step)> = profile.fields.iter().map(FieldProfile::step).collect();
+    for wanted in [
+        (None, member("a")),
+        (Some("a"), member("b")),
+        (Some("a.b"), Step::Items),
+        (Some("a.b[]"), member("c")),
+        (None, member("a.b")),
+        (None, member("x[]")),
+        (Some(r#""x[]""#), member("y")),
+        (None, member(r#"q"\"#)),
+        (Some("m"), Step::Entries),
+        (Some("m.*"), member("z")),
+        (None, member("")),
+    ] {
+        assert!(steps.contains(&wanted), "{wanted:?} {steps:?}");
+    }
+    assert_eq!(field(&profile, r#""a.b""#).guess.kind, Guess::Int);
 }
 
 #[test]

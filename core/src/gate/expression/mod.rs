@@ -90,6 +90,16 @@ impl Expression {
         })
     }
 
+    /// Whether two texts are one expression, written with other blanks or line ends.
+    #[must_use]
+    pub fn is_same(one: &str, other: &str) -> bool {
+        let read = |text| {
+            scan::check(text).ok()?;
+            Some(parse(text).ok()?.0)
+        };
+        one == other || read(one).is_some_and(|tree| read(other) == Some(tree))
+    }
+
     /// Positions of the columns that the expression reads, in ascending order.
     #[must_use]
     pub fn inputs(&self) -> &[usize] {

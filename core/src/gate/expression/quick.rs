@@ -141,6 +141,7 @@ mod tests {
             name: name.to_owned(),
             kind: None,
             nullable: true,
+            length: None,
         };
         Shape {
             name: "things".to_owned(),

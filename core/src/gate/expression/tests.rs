@@ -21,6 +21,7 @@ fn shape() -> Shape {
         name: "odd name".to_owned(),
         kind: None,
         nullable: true,
+        length: None,
     });
     Shape {
         name: "things".to_owned(),

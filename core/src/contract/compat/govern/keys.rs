@@ -15,6 +15,7 @@ pub(super) fn review(review: &mut Review<'_>) {
     matching(review);
     promise(review);
     remarks(review);
+    beside(review);
 }
 
 fn identity(review: &mut Review<'_>) {
@@ -108,7 +109,14 @@ fn lanes(review: &mut Review<'_>) {
             "the number of lanes changed from {} to {}",
             old.lanes, new.lanes
         );
-        review.add("LSC-LANES", Error, "/lanes", message, old.lanes, new.lanes);
+        // Lanes are fixed for the life of a major only.
+        let severity = if super::is_major_step(review.old, review.new) {
+            Info
+        } else {
+            Error
+        };
+        let counts = (old.lanes, new.lanes);
+        review.add("LSC-LANES", severity, "/lanes", message, counts.0, counts.1);
     }
 }
 
@@ -351,5 +359,38 @@ fn remarks(review: &mut Review<'_>) {
                 b.cloned(),
             );
         }
+    }
+}
+
+/// What only people read: known where both texts were read as they were written.
+fn beside(review: &mut Review<'_>) {
+    let (Some(old), Some(new)) = (review.old.places.remarks(), review.new.places.remarks()) else {
+        return;
+    };
+    let mut pointers: Vec<&String> = old.keys().chain(new.keys()).collect();
+    pointers.sort();
+    pointers.dedup();
+    let kept = review.pairs();
+    let kept = |pointer: &str| {
+        let gone = |pair: &super::Pair<'_>| pair.old.is_none() || pair.new.is_none();
+        !kept.iter().any(|pair| {
+            let rest = pointer.strip_prefix(pair.pointer.as_str());
+            gone(pair) && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    for pointer in pointers {
+        let (was, is) = (old.get(pointer), new.get(pointer));
+        if was == is || !kept(pointer) {
+            continue;
+        }
+        let what = match (was, is) {
+            (None, _) => "is new",
+            (_, None) => "is gone",
+            _ => "changed",
+        };
+        let name = pointer.trim_start_matches('/').replace('/', " ");
+        let message = format!("`{name}` {what}");
+        let (was, is) = (was.cloned(), is.cloned());
+        review.add("LSC-REMARK", Info, pointer.as_str(), message, was, is);
     }
 }

@@ -10,7 +10,8 @@ use crate::contract::compat::change::json_of;
 use crate::contract::compat::texts::{Found, Texts};
 use crate::contract::wire::to_json;
 use crate::contract::{Check, Field, Rule, Tolerance};
-use crate::diagnostic::Severity::{Error, Warning};
+use crate::diagnostic::Severity::{Error, Info, Warning};
+use crate::gate::expression::Expression;
 use crate::value::Value;
 
 /// How one thing compares with another.
@@ -44,32 +45,54 @@ impl Shift {
 }
 
 pub(super) fn review(review: &mut Review<'_>) {
-    let (old, new) = (&review.old.contract.rules, &review.new.contract.rules);
-    for rule in old {
+    let (before, after) = (review.old.contract, review.new.contract);
+    let named = |rules: &[Rule], name: &str| rules.iter().any(|rule| rule.name == name);
+    // What a service level implies comes and goes with the level, which says so itself.
+    let gone = before.rules.iter().filter(|rule| {
+        !named(&after.rules, &rule.name) && !before.terms.implies(&before.entity, rule)
+    });
+    let mut fresh: Vec<&Rule> = after
+        .rules
+        .iter()
+        .filter(|rule| {
+            !named(&before.rules, &rule.name) && !after.terms.implies(&after.entity, rule)
+        })
+        .collect();
+    for rule in gone {
         let pointer = format!("/rules/{}", rule.name);
-        match new.iter().find(|other| other.name == rule.name) {
-            None => {
-                let message = format!("the rule `{}` is gone", rule.name);
-                review.add("LSC-RULE-REMOVED", Error, pointer, message, shown(rule), ());
-            }
-            Some(other) => {
-                let (id, severity, how) = match shift(rule, other) {
-                    Shift::Same if rule.field == other.field => continue,
-                    Shift::Tighter => ("LSC-RULE-TIGHTENED", Warning, "tighter than before"),
-                    Shift::Looser => ("LSC-RULE-LOOSENED", Error, "looser than before"),
-                    Shift::Same | Shift::Other => ("LSC-RULE-CHANGED", Error, "another one"),
-                };
-                let message = format!("the rule `{}` is {how}", rule.name);
-                review.add(id, severity, pointer, message, shown(rule), shown(other));
-            }
+        let same = |other: &&Rule| shift(rule, other) == Shift::Same && rule.field == other.field;
+        if let Some(at) = fresh.iter().position(same) {
+            let other = fresh.remove(at);
+            let message = format!("the rule `{}` is now called `{}`", rule.name, other.name);
+            let pointer = format!("/rules/{}", other.name);
+            let names = (rule.name.as_str(), other.name.as_str());
+            review.add("LSC-RULE-RENAMED", Info, pointer, message, names.0, names.1);
+            continue;
         }
+        let message = format!("the rule `{}` is gone", rule.name);
+        review.add("LSC-RULE-REMOVED", Error, pointer, message, shown(rule), ());
     }
-    for rule in new {
-        if !old.iter().any(|other| other.name == rule.name) {
-            let message = format!("the rule `{}` is new", rule.name);
-            let pointer = format!("/rules/{}", rule.name);
-            review.add("LSC-RULE-ADDED", Warning, pointer, message, (), shown(rule));
-        }
+    for rule in &before.rules {
+        let Some(other) = after.rules.iter().find(|other| other.name == rule.name) else {
+            continue;
+        };
+        let levels =
+            before.terms.implies(&before.entity, rule) && after.terms.implies(&after.entity, other);
+        let (id, severity, how) = match shift(rule, other) {
+            _ if levels => continue,
+            Shift::Same if rule.field == other.field => continue,
+            Shift::Tighter => ("LSC-RULE-TIGHTENED", Warning, "tighter than before"),
+            Shift::Looser => ("LSC-RULE-LOOSENED", Error, "looser than before"),
+            Shift::Same | Shift::Other => ("LSC-RULE-CHANGED", Error, "another one"),
+        };
+        let message = format!("the rule `{}` is {how}", rule.name);
+        let pointer = format!("/rules/{}", rule.name);
+        review.add(id, severity, pointer, message, shown(rule), shown(other));
+    }
+    for rule in fresh {
+        let message = format!("the rule `{}` is new", rule.name);
+        let pointer = format!("/rules/{}", rule.name);
+        review.add("LSC-RULE-ADDED", Warning, pointer, message, (), shown(rule));
     }
     for pair in review.pairs() {
         if let (Some(a), Some(b)) = (pair.old, pair.new) {
@@ -156,6 +179,7 @@ fn check(old: &Check, new: &Check) -> Shift {
         return Shift::Same;
     }
     match (old, new) {
+        (Check::Holds(a), Check::Holds(b)) if Expression::is_same(a, b) => Shift::Same,
         (Check::OneOf(a), Check::OneOf(b)) => Shift::of(fewer(a, b)),
         (Check::NotMissing(a), Check::NotMissing(b)) => Shift::of(fewer(b, a)),
         (Check::Unique(a), Check::Unique(b)) => {

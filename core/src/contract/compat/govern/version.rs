@@ -62,8 +62,10 @@ fn bump(finding: &Finding) -> Bump {
         "LSC-VERSION-MAJOR"
         | "LSC-VERSION-MINOR"
         | "LSC-VERSION-UNCHANGED"
-        | "LSC-VERSION-LOWERED" => Bump::None,
-        "LSC-DESCRIPTION" | "LSC-TERMS" => Bump::Patch,
+        | "LSC-VERSION-LOWERED"
+        // A release leaves out what only people read.
+        | "LSC-REMARK" => Bump::None,
+        "LSC-DESCRIPTION" | "LSC-TERMS" | "LSC-RULE-RENAMED" => Bump::Patch,
         "LSC-KEY" | "LSC-KEY-TYPE" | "LSC-LANE-KEY" | "LSC-LANES" | "LSC-ID"
         | "LSC-ENTITY-REMOVED" => Bump::Major,
         _ if finding.verdict != Verdict::Yes => Bump::Major,
@@ -79,9 +81,10 @@ pub(in crate::contract::compat) fn line(version: &Version) -> (u64, u64) {
     }
 }
 
-/// Whether the newer version says that it owes the older one nothing.
+/// Whether the newer version says that it owes the older one nothing: the major was raised, or the older one was a pre-release, which may change.
 pub(in crate::contract::compat) fn is_major_step(old: Side<'_>, new: Side<'_>) -> bool {
-    line(&new.contract.version) > line(&old.contract.version)
+    let (from, to) = (&old.contract.version, &new.contract.version);
+    line(to) > line(from) || (!from.pre.is_empty() && to > from)
 }
 
 /// Judges the step from `last`, the version that was published last, by everything that was found.
@@ -110,6 +113,8 @@ pub(super) fn review(review: &mut Review<'_>, last: Side<'_>, structural: &[Find
             needed.word()
         );
         ("LSC-VERSION-UNCHANGED", Error, message)
+    } else if !from.pre.is_empty() {
+        return;
     } else if needed == Bump::Major && line(to) == line(from) {
         let severity = if direction.is_none() { Warning } else { Error };
         let major = if from.major == 0 {

@@ -131,6 +131,7 @@ fn rows() -> Vec<Row> {
         row("LSC-LEVEL-TIGHTENED", Warning, OWNER, nothing, |c| c.terms.levels = level("latency", json!(1), "h")),
         // Quality.
         row("LSC-RULE-ADDED", Warning, OWNER, nothing, |c| c.rules = rule(Check::NotNull, Outcome::Reject, None)),
+        row("LSC-RULE-RENAMED", Info, None, |c| c.rules = rule(Check::NotNull, Outcome::Reject, None), |c| { c.rules = rule(Check::NotNull, Outcome::Reject, None); c.rules[0].name = "other".into(); }),
         row("LSC-RULE-REMOVED", Error, OWNER, |c| c.rules = rule(Check::NotNull, Outcome::Reject, None), nothing),
         row("LSC-RULE-LOOSENED", Error, OWNER, |c| c.rules = rule(Check::NotNull, Outcome::Reject, None), |c| c.rules = rule(Check::NotNull, Outcome::Warn, None)),
         row("LSC-RULE-LOOSENED", Error, OWNER, |c| c.rules = rule(Check::NotNull, Outcome::Reject, None), |c| c.rules = rule(Check::NotNull, Outcome::Reject, Some(Tolerance::Percent(1.0)))),
@@ -304,6 +305,9 @@ fn versions() -> Vec<Step> {
             Some(("LSC-VERSION-MAJOR", Error)),
         ),
         (at("1.0.0", nothing), at("2.0.0", broken), None),
+        // A pre-release may change.
+        (at("1.0.0-rc.1", nothing), at("1.0.0", broken), None),
+        (at("1.0.0-rc.1", nothing), at("1.0.0-rc.2", broken), None),
         (at("0.1.0", nothing), at("0.2.0", broken), None),
         (
             at("0.1.0", nothing),

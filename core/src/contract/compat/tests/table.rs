@@ -257,6 +257,7 @@ fn rules_and_what_is_found_are_the_same() {
     }
     met.extend(migrations::rules());
     met.extend(agreement::rules());
+    met.extend(remarks::rules());
     let known: BTreeSet<&str> = RULES.iter().map(|rule| rule.id).collect();
     assert_eq!(known.len(), RULES.len(), "a rule stands twice");
     assert_eq!(met, known);
