@@ -85,6 +85,7 @@ impl<H: SinkHarness> Bench<H> {
                 reached,
                 position: Some(position(reached)),
             }],
+            follows: false,
         }
     }
 

@@ -412,6 +412,7 @@ pub async fn progress_is_read_back_by_flow<H: SinkHarness>() {
         flow: "another flow".to_owned(),
         changes: Vec::new(),
         progress: vec![lane("lane.0", 0, 7), lane("lane.1", 0, 9)],
+        follows: false,
     };
     ok(bench.sink.apply(&other).await, "apply for another flow");
     let mut read = ok(

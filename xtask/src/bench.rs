@@ -14,6 +14,8 @@ use crate::servers::{self, Tool};
 pub(crate) enum Name {
     /// The way of a change from commit to commit
     Pipeline,
+    /// The same at several sizes of transactions, snapshots, and one large transaction
+    Cdc,
     /// The check of contracts, and the commands that CI waits for
     Contracts,
     /// The same between SQLite files, beside a copy by SQL alone
@@ -24,6 +26,7 @@ impl Name {
     fn as_str(self) -> &'static str {
         match self {
             Name::Pipeline => "pipeline",
+            Name::Cdc => "cdc",
             Name::Contracts => "contracts",
             Name::Sqlite => "sqlite",
         }
@@ -32,7 +35,7 @@ impl Name {
     /// The servers it measures.
     fn tools(self) -> &'static [Tool] {
         match self {
-            Name::Pipeline => &[Tool::NatsServer, Tool::Postgres],
+            Name::Pipeline | Name::Cdc => &[Tool::NatsServer, Tool::Postgres],
             Name::Contracts | Name::Sqlite => &[],
         }
     }

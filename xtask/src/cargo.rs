@@ -33,11 +33,21 @@ pub(crate) struct Built(BTreeMap<String, PathBuf>);
 impl Built {
     /// Builds the packages; cargo's own messages go to standard error.
     pub(crate) fn build(profile: &str, packages: &[&str]) -> Result<Self> {
-        let mut command = cargo("build");
-        command.args(["--profile", profile]);
+        let mut selected = vec!["--profile", profile];
         for package in packages {
-            command.args(["--package", package]);
+            selected.extend(["--package", package]);
         }
+        Self::selected(&selected)
+    }
+
+    /// Builds everything that tests need, as they are built: a binary of its own would compile the dependencies once more, with other features.
+    pub(crate) fn with_tests() -> Result<Self> {
+        Self::selected(&["--workspace", "--all-targets"])
+    }
+
+    fn selected(args: &[&str]) -> Result<Self> {
+        let mut command = cargo("build");
+        command.args(args);
         // The place of an executable is cargo's business (target folder, suffix): it tells.
         command.arg("--message-format=json-render-diagnostics");
         let output = command
@@ -45,7 +55,7 @@ impl Built {
             .output()
             .context("cannot run cargo build")?;
         if !output.status.success() {
-            bail!("cargo build of {} failed", packages.join(" and "));
+            bail!("cargo build {} failed", args.join(" "));
         }
         Self::of_messages(&String::from_utf8_lossy(&output.stdout))
     }
@@ -55,8 +65,12 @@ impl Built {
         for line in messages.lines().filter(|line| line.starts_with('{')) {
             let message: Message =
                 serde_json::from_str(line).context("unreadable message of cargo build")?;
-            if let (Some(target), Some(path)) = (message.target, message.executable) {
-                executables.insert(target.name, path);
+            let harness = message.profile.is_some_and(|profile| profile.test);
+            match (message.target, message.executable) {
+                (Some(target), Some(path)) if !harness => {
+                    executables.insert(target.name, path);
+                }
+                _ => {}
             }
         }
         Ok(Self(executables))
@@ -81,12 +95,19 @@ impl Built {
 #[derive(Deserialize)]
 struct Message {
     target: Option<Target>,
+    profile: Option<Profile>,
     executable: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
 struct Target {
     name: String,
+}
+
+/// Whether it is a harness of tests.
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 /// Becomes the program: signals, output and the exit code are its own from here on.
@@ -116,7 +137,9 @@ mod tests {
         let messages = concat!(
             r#"{"reason":"compiler-artifact","target":{"name":"lockstep"},"executable":null}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"demo"},"executable":"out/demo"}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"demo"},"profile":{"test":false},"executable":"out/demo"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"demo"},"profile":{"test":true},"executable":"out/demo-1"}"#,
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );

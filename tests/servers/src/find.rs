@@ -15,6 +15,12 @@ pub const NATS_SERVER: &str = "LOCKSTEP_NATS_SERVER";
 /// Names the folder with the PostgreSQL binaries to use.
 pub const POSTGRES_BIN: &str = "LOCKSTEP_POSTGRES_BIN";
 
+/// Names the mongod to use.
+pub const MONGOD: &str = "LOCKSTEP_MONGOD";
+
+/// Names the folder with the MariaDB binaries to use: the unpacked package's `usr`, or a folder that holds the programs.
+pub const MARIADB_BIN: &str = "LOCKSTEP_MARIADB_BIN";
+
 /// Names a Python interpreter that can `import nats`.
 pub const PYTHON: &str = "LOCKSTEP_PYTHON";
 
@@ -104,6 +110,74 @@ fn is_postgres(folder: &Path) -> bool {
     ["initdb", "postgres", "psql"]
         .iter()
         .all(|name| folder.join(name).is_file())
+}
+
+/// A mongod that runs here: the named one, one on the path, or an installed one.
+#[must_use]
+pub fn mongod() -> Option<PathBuf> {
+    let candidates = match named(MONGOD) {
+        Some(program) => vec![program],
+        None => {
+            let installed = tools().map(|tools| tools.join("mongodb/fiftyone/db/bin/mongod"));
+            on_path("mongod").into_iter().chain(installed).collect()
+        }
+    };
+    // One that lacks a library of the system is there, but does not run.
+    let runs = |program: &PathBuf| {
+        let version = Command::new(program).arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    candidates.into_iter().find(runs)
+}
+
+/// Where a MariaDB has its programs and its scripts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mariadb {
+    /// The server.
+    pub server: PathBuf,
+    /// The command-line client.
+    pub client: PathBuf,
+    /// The folder of the scripts that make system tables.
+    pub share: PathBuf,
+}
+
+/// A MariaDB that has a server, a client and its scripts.
+#[must_use]
+pub fn mariadb() -> Option<Mariadb> {
+    if let Some(folder) = named(MARIADB_BIN) {
+        return mariadb_below(&folder);
+    }
+    let unpacked = tools().map(|tools| tools.join("mariadb/usr"));
+    let on_path =
+        on_path("mariadbd").and_then(|program| Some(program.parent()?.parent()?.to_owned()));
+    on_path
+        .into_iter()
+        .chain([PathBuf::from("/usr"), PathBuf::from("/usr/local")])
+        .chain(unpacked)
+        .find_map(|folder| mariadb_below(&folder))
+}
+
+/// Looks below a folder as packages lay theirs out; `folder` may also be the one that holds the programs.
+fn mariadb_below(folder: &Path) -> Option<Mariadb> {
+    let roots = [Some(folder), folder.parent()];
+    let first = |names: &[&str]| {
+        let below = roots
+            .into_iter()
+            .flatten()
+            .flat_map(|root| names.iter().map(move |name| root.join(name)));
+        below.into_iter().find(|path| path.exists())
+    };
+    let scripts = [
+        "share/mysql/mysql_system_tables.sql",
+        "share/mysql/mariadb_system_tables.sql",
+        "share/mariadb/mariadb_system_tables.sql",
+        "share/mariadb_system_tables.sql",
+    ];
+    Some(Mariadb {
+        server: first(&["sbin/mariadbd", "bin/mariadbd", "mariadbd"])?,
+        client: first(&["bin/mariadb", "mariadb"])?,
+        share: first(&scripts)?.parent()?.to_owned(),
+    })
 }
 
 /// A Python interpreter that can `import nats`: the named one, or the installed one.

@@ -1,6 +1,6 @@
 //! Real servers for tests, the demo and the benchmarks.
 //!
-//! Owns finding nats-server and PostgreSQL on this machine, starting them on free loopback ports in a temporary folder, and ending them.
+//! Owns finding nats-server, PostgreSQL, MariaDB and mongod on this machine, starting them on free loopback ports in a temporary folder, and ending them.
 //! It knows nothing of Lockstep, and it blocks: a test in async code may call it all the same, because a start takes about a second.
 //!
 //! Invariants: a server listens on 127.0.0.1 only; it is ended by its pid and by nothing else; neither a process nor a folder outlives
@@ -26,6 +26,8 @@
 pub mod certificates;
 pub mod find;
 mod http;
+pub mod mariadb;
+pub mod mongodb;
 pub mod nats;
 mod port;
 pub mod postgres;
