@@ -5,6 +5,7 @@
 //! Pure: no connection.
 
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 use crate::convert::oid;
 
@@ -49,16 +50,37 @@ pub(crate) fn to_json(text: &str, element: Element) -> Option<Box<str>> {
 /// # Errors
 /// Says why the document is not an array.
 pub(crate) fn from_json(text: &str, element: Element) -> Result<String, String> {
+    if element == Element::Json {
+        return documents(text);
+    }
     let json: Json = serde_json::from_str(text).map_err(|_| "it is not a JSON document")?;
     let Json::Array(items) = json else {
         return Err("it is not a JSON array".to_owned());
     };
     let mut out = String::with_capacity(text.len() + 16);
-    write(&items, element, 1, &mut out)?;
+    write(&items, 1, &mut out)?;
     Ok(out)
 }
 
-fn write(items: &[Json], element: Element, depth: usize, out: &mut String) -> Result<(), String> {
+/// The text of an array of documents, each of which stays as it is to the letter.
+fn documents(text: &str) -> Result<String, String> {
+    let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| "it is not a JSON array")?;
+    let mut out = String::with_capacity(text.len() + 16);
+    out.push('{');
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        match item.get() {
+            "null" => out.push_str("NULL"),
+            document => quoted(document, &mut out),
+        }
+    }
+    out.push('}');
+    Ok(out)
+}
+
+fn write(items: &[Json], depth: usize, out: &mut String) -> Result<(), String> {
     if depth > DIMENSIONS_MAX {
         return Err(format!("an array has at most {DIMENSIONS_MAX} dimensions"));
     }
@@ -69,8 +91,7 @@ fn write(items: &[Json], element: Element, depth: usize, out: &mut String) -> Re
         }
         match item {
             Json::Null => out.push_str("NULL"),
-            _ if element == Element::Json => quoted(&item.to_string(), out),
-            Json::Array(items) => write(items, element, depth + 1, out)?,
+            Json::Array(items) => write(items, depth + 1, out)?,
             Json::String(text) => quoted(text, out),
             other => quoted(&other.to_string(), out),
         }
@@ -108,6 +129,10 @@ impl Reader<'_> {
         }
         loop {
             if self.rest.starts_with('{') {
+                // In JSON nobody could tell a document that is an array from a further dimension.
+                if element == Element::Json {
+                    return None;
+                }
                 self.array(element, depth + 1, json)?;
             } else {
                 self.item(element, json)?;
@@ -145,7 +170,11 @@ impl Reader<'_> {
                 json.push_str(&Json::from(text.parse::<f64>().ok()?).to_string());
             }
             Element::Json => {
-                let document: &serde_json::value::RawValue = serde_json::from_str(&text).ok()?;
+                let document: &RawValue = serde_json::from_str(&text).ok()?;
+                // Nor a document that is null from an element that is.
+                if document.get() == "null" {
+                    return None;
+                }
                 json.push_str(document.get());
             }
             Element::Float | Element::Text => json.push_str(&Json::from(text).to_string()),
@@ -196,6 +225,7 @@ mod tests {
             ("{1.10,2}", Element::Text, r#"["1.10","2"]"#),
             ("{1.5,NaN}", Element::Float, r#"[1.5,"NaN"]"#),
             (r#"{"{\"a\": [1]}"}"#, Element::Json, r#"[{"a": [1]}]"#),
+            ("{NULL,1e-400}", Element::Json, "[null,1e-400]"),
         ] {
             assert_eq!(to_json(text, element).as_deref(), Some(json), "{text}");
             let back = from_json(json, element).unwrap();
@@ -218,6 +248,12 @@ mod tests {
         ] {
             assert_eq!(to_json(text, Element::Text), None, "{text}");
         }
+        for text in ["{\"null\"}", "{{1},{2}}"] {
+            assert_eq!(to_json(text, Element::Json), None, "{text}");
+        }
+        let digits = "[123456789012345678901234567890,{\"a\":1,\"a\":2}]";
+        let text = from_json(digits, Element::Json).unwrap();
+        assert_eq!(to_json(&text, Element::Json).as_deref(), Some(digits));
         assert!(
             from_json("{\"a\": 1}", Element::Text)
                 .unwrap_err()

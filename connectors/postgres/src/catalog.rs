@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use lockstep_core::contract::drift::GONE;
 use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Column, Error, Result, Shape, Type};
 use sqlx::postgres::PgConnection;
@@ -38,6 +39,8 @@ pub(crate) struct Table {
     pub(crate) key: Vec<usize>,
     /// Its unique indexes.
     pub(crate) unique: Vec<Index>,
+    /// A digest of its partitions and where they are stored, 0 where it has none: what becomes of a single one is told by nobody.
+    pub(crate) parts: u32,
     /// The table in Lockstep's words.
     pub(crate) shape: Arc<Shape>,
 }
@@ -91,6 +94,8 @@ pub(crate) struct ColumnInfo {
     pub(crate) nullable: bool,
     /// Whether PostgreSQL computes it.
     pub(crate) generated: bool,
+    /// Whether it does so whenever the column is read, and stores nothing.
+    pub(crate) is_virtual: bool,
     /// Whether it is `GENERATED ALWAYS AS IDENTITY`, which can be inserted with a word more, but never updated.
     pub(crate) identity_always: bool,
     /// Whether a row may leave it out although it may not be null.
@@ -146,6 +151,7 @@ pub(crate) async fn table(conn: &mut PgConnection, name: &str) -> Result<Table> 
         (None, _) => {
             let known = known(conn).await.unwrap_or_default();
             return Err(Error::config(format!("no such table `{name}`"))
+                .code(GONE)
                 .help(suggestion(name, known.iter().map(String::as_str))));
         }
     };
@@ -153,7 +159,11 @@ pub(crate) async fn table(conn: &mut PgConnection, name: &str) -> Result<Table> 
     let indexes = indexes(conn, relation.oid, &columns)
         .await
         .map_err(failed)?;
-    Ok(assemble(name, relation, columns, indexes))
+    let parts = match relation.kind {
+        TableKind::Partitioned => parts(conn, relation.oid).await.map_err(failed)?,
+        _ => 0,
+    };
+    Ok(assemble(name, relation, columns, indexes, parts))
 }
 
 /// The shapes of tables and views, in the order of their names.
@@ -206,6 +216,14 @@ impl Table {
 }
 
 impl ColumnInfo {
+    /// Most characters of its texts.
+    fn length(&self) -> Option<u32> {
+        // The modifier counts four bytes of a header.
+        let bounded = matches!(self.base_oid, oid::VARCHAR | oid::BPCHAR);
+        let length = self.typmod.checked_sub(4).filter(|_| bounded)?;
+        u32::try_from(length).ok()
+    }
+
     /// Whether the column holds text, and not another type that travels as its text.
     pub(crate) fn is_plain_text(&self) -> bool {
         matches!(self.base_oid, oid::TEXT | oid::VARCHAR | oid::BPCHAR)
@@ -228,12 +246,13 @@ async fn columns(conn: &mut PgConnection, table: u32) -> sqlx::Result<Vec<Column
         bool,
         bool,
         bool,
+        bool,
     );
     let found: Vec<Found> = sqlx::query_as(
         "SELECT a.attnum, a.attname::text, a.atttypid::int8, base.oid::int8, base.typmod, pg_catalog.format_type(a.atttypid, -1),
              NOT (a.attnotnull OR t.typnotnull), a.attgenerated <> '', a.attidentity = 'a', a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
              bt.typname = 'citext' OR NOT coalesce(l.collisdeterministic, true), bt.typcategory = 'A',
-             bt.oid < 16384 OR bt.typtype IN ('e', 'r', 'm') OR bt.typcategory = 'A'
+             bt.oid < 16384 OR bt.typtype IN ('e', 'r', 'm') OR bt.typcategory = 'A', a.attgenerated = 'v'
          FROM pg_catalog.pg_attribute a
          JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
          LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
@@ -265,6 +284,7 @@ async fn columns(conn: &mut PgConnection, table: u32) -> sqlx::Result<Vec<Column
         lax,
         is_array,
         core_order,
+        is_virtual,
     ): Found| {
         let base_oid = to_oid(base_oid);
         let kind = if is_array {
@@ -282,6 +302,7 @@ async fn columns(conn: &mut PgConnection, table: u32) -> sqlx::Result<Vec<Column
             kind,
             nullable,
             generated,
+            is_virtual,
             identity_always,
             has_default,
             lax,
@@ -327,11 +348,24 @@ async fn indexes(
     Ok(found.into_iter().map(index).collect())
 }
 
+/// A digest of a table's partitions: it is another one when any was attached, detached, truncated or rewritten.
+async fn parts(conn: &mut PgConnection, table: u32) -> sqlx::Result<u32> {
+    let digest: i64 = sqlx::query_scalar(
+        "SELECT ('x' || left(md5(coalesce(string_agg(relid::oid::text || ' ' || pg_catalog.pg_relation_filenode(relid)::text, ',' ORDER BY relid::oid), '')), 8))::bit(32)::int8
+         FROM pg_catalog.pg_partition_tree($1::int8::oid::regclass) WHERE isleaf",
+    )
+    .bind(i64::from(table))
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(digest).unwrap_or(0).max(1))
+}
+
 fn assemble(
     name: &str,
     relation: Relation,
     columns: Vec<ColumnInfo>,
     indexes: Vec<(Index, bool)>,
+    parts: u32,
 ) -> Table {
     let named = indexes.iter().find(|(_, identity)| *identity);
     let named = named.and_then(|(index, _)| index.columns.clone());
@@ -350,7 +384,9 @@ fn assemble(
         name: name.to_owned(),
         columns: columns
             .iter()
-            .map(|column| Column::new(&column.name, column.kind, column.nullable))
+            .map(|column| {
+                Column::new(&column.name, column.kind, column.nullable).within(column.length())
+            })
             .collect(),
         key: key.clone(),
     };
@@ -371,6 +407,7 @@ fn assemble(
         columns,
         key,
         unique: indexes.into_iter().map(|(index, _)| index).collect(),
+        parts,
         shape: Arc::new(shape),
     }
 }

@@ -4,6 +4,7 @@
 //! Where the database is, and how to reach it, is an [`Endpoint`]; both drivers of this crate (sqlx, and the replication protocol's own) start from it, so they agree on every default.
 //! No message of this module quotes the `url`, which may hold a password.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lockstep_core::connector::Secret;
@@ -13,6 +14,9 @@ use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
+
+use crate::position::Lsn;
+use crate::snapshot::PREFIX;
 
 /// The settings of a PostgreSQL system.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -29,7 +33,29 @@ pub struct Config {
     /// The publication that names the source's tables; `lockstep_<system>` where absent.
     #[serde(default)]
     pub publication: Option<String>,
-    /// The life of the source whose end without all its changes is accepted; the message of a lost slot names it. A new life then begins with a snapshot.
+    /// The version of the replication protocol: with 2 the server tells a large transaction while it is under way, and it waits in the `spool` until it is committed; with 1 the server keeps it and tells it then.
+    #[serde(default = "defaults::protocol")]
+    #[schemars(range(min = 1, max = 2))]
+    pub protocol: u8,
+    /// The folder for large transactions that have not ended; relative paths start at the configuration's folder. Files in it that end with `.spool` are removed at every start, so no other source may use it.
+    #[serde(default)]
+    pub spool: Option<PathBuf>,
+    /// Most bytes that the `spool` may take.
+    #[serde(default = "defaults::spool_bytes")]
+    pub spool_bytes: u64,
+    /// When the tables are read from their first row.
+    #[serde(default)]
+    pub snapshot: Snapshot,
+    /// Tables whose rows are events: that a row is inserted is told, and nothing that becomes of it afterwards; the application may delete it at once.
+    #[serde(default)]
+    pub outbox: Vec<String>,
+    /// Messages that applications write into the server's log with `pg_logical_emit_message`: the name of a table, as flows read it, and the prefix of the messages that are its rows.
+    #[serde(default)]
+    pub messages: BTreeMap<String, String>,
+    /// Where a first start begins in the server's log (`16/B374D848`) when another tool has copied the rows until there; its `slot` must still stand at that place or before it.
+    #[serde(default)]
+    pub start_at: Option<String>,
+    /// The life of the source whose end without all its changes is accepted; the message of a lost slot names it. A new life then begins as the `snapshot` setting says.
     #[serde(default)]
     pub accept_gap_of: Option<String>,
     /// Most rows that one step of a snapshot reads (1 to 1000000).
@@ -50,13 +76,34 @@ pub struct Config {
     pub connections: usize,
 }
 
+/// When the tables are read from their first row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Snapshot {
+    /// When a life of the source begins, and a table whenever its changes did not tell everything.
+    #[default]
+    Initial,
+    /// As `initial`; besides, a slot that lost changes begins a new life by itself instead of stopping the source.
+    WhenNeeded,
+    /// As `when_needed`, and at every start whose predecessor had read them to the end.
+    Always,
+    /// Only on demand: where changes did not tell everything, a warning says so.
+    Never,
+}
+
 /// What is taken where the configuration says nothing.
 mod defaults {
+    pub(super) fn protocol() -> u8 {
+        2
+    }
+    pub(super) fn spool_bytes() -> u64 {
+        64 * 1024 * 1024 * 1024
+    }
     pub(super) fn snapshot_rows() -> usize {
         5000
     }
     pub(super) fn batch_max() -> usize {
-        1000
+        2000
     }
     pub(super) fn batch_bytes() -> usize {
         4 * 1024 * 1024
@@ -159,6 +206,9 @@ impl Config {
         within("batch_max", self.batch_max, 1, 100_000)?;
         within("batch_bytes", self.batch_bytes, 1024, 268_435_456)?;
         within("connections", self.connections, 1, 64)?;
+        within("protocol", self.protocol.into(), 1, 2)?;
+        self.start_at()?;
+        self.check_messages()?;
         if let Some(slot) = &self.slot {
             let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
             if slot.is_empty() || slot.len() > NAME_MAX || !slot.bytes().all(legal) {
@@ -174,6 +224,49 @@ impl Config {
             ))
             .help("use 1 to 63 bytes")),
             _ => Ok(()),
+        }
+    }
+
+    fn check_messages(&self) -> Result<()> {
+        let mut prefixes = BTreeSet::new();
+        for (table, prefix) in &self.messages {
+            let why = if prefix == PREFIX {
+                "is Lockstep's own"
+            } else if prefix.is_empty() {
+                "is empty"
+            } else if !prefixes.insert(prefix) {
+                "stands for two tables"
+            } else {
+                continue;
+            };
+            return Err(Error::config(format!(
+                "the prefix `{prefix}` of messages that are rows of `{table}` {why}"
+            ))
+            .help("give each table in `messages` a prefix of its own"));
+        }
+        Ok(())
+    }
+
+    /// Where a first start begins, where that is said.
+    pub(crate) fn start_at(&self) -> Result<Option<Lsn>> {
+        let place = self.start_at.as_deref().map(str::parse::<Lsn>).transpose();
+        place.map_err(|error| {
+            Error::config("`start_at` is not a place in a server's log")
+                .because(error)
+                .help("take it from the other tool, or from SELECT confirmed_flush_lsn FROM pg_replication_slots")
+        })
+    }
+
+    /// Whether a life whose changes are lost is followed by a new one unasked.
+    pub(crate) fn heals(&self) -> bool {
+        matches!(self.snapshot, Snapshot::WhenNeeded | Snapshot::Always)
+    }
+
+    /// The folder of a system's spool; a relative one starts at `folder`.
+    pub(crate) fn spool(&self, folder: &Path, system: &str) -> PathBuf {
+        match &self.spool {
+            Some(spool) => folder.join(spool),
+            None => folder.join("lockstep-spool").join(own_name(system)),
         }
     }
 

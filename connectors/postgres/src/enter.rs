@@ -6,10 +6,10 @@ use std::time::Duration;
 use lockstep_core::position::Mark;
 use lockstep_core::{Error, Kind, Position, Result};
 
-use crate::config::{Config, Endpoint, own_name};
-use crate::position::{Cursor, Reading, incarnation};
+use crate::config::{Config, Endpoint, Snapshot, own_name};
+use crate::position::{Cursor, Lsn, Reading, incarnation};
 use crate::publication;
-use crate::slot::{self, Verdict};
+use crate::slot::{self, Accepted, Slot, Verdict};
 use crate::stamp::{Since, Stamp};
 use crate::tables::Captured;
 use crate::wire::{self, Connection, Pace, Purpose, Streaming};
@@ -67,18 +67,38 @@ pub(crate) async fn enter(
     let identity = slot::identify(&mut conn).await?;
     let (name, publication) = (config.slot(system), config.publication(system));
     let found = slot::look(&mut conn, &name).await?;
-    let accepted = config.accept_gap_of.as_deref();
-    let verdict = slot::judge(
+    let accepted = match &config.accept_gap_of {
+        _ if config.heals() => Accepted::Anything,
+        Some(life) => Accepted::Life(life),
+        None => Accepted::Nothing,
+    };
+    let mut verdict = slot::judge(
         resume,
         &identity,
         &server.database,
         found.as_ref(),
         accepted,
     );
+    let told = publication::look(&mut conn, &publication, server.version).await?;
+    if told.is_none()
+        && let (Verdict::GoOn(_), Some(position)) = (&verdict, resume)
+    {
+        // From PostgreSQL 18 on the server leaves out what was written without it, and says so to nobody.
+        let why = format!(
+            "publication `{publication}` was dropped: nobody can tell what was written since"
+        );
+        verdict = slot::without_publication(position, accepted, why);
+    }
     match (&verdict, resume) {
         (Verdict::Foreign(why), _) => return Err(foreign(&name, why)),
         (Verdict::Lost(why), Some(position)) => return Err(slot::lost(&name, position, why)),
         _ => {}
+    }
+    let cut_over = config.start_at()?.filter(|_| resume.is_none());
+    if let Some(at) = cut_over {
+        let untold = told.map_or_else(|| (0..tables.len()).collect(), |told| told.missing(&tables));
+        let untold = untold.first().map(|table| tables[*table].name.as_str());
+        takes_over(at, &name, found.as_ref(), identity.flushed, untold)?;
     }
     // Before the slot is made: the plug-in looks for the publication as it stood at the time of each change.
     let (added, told) =
@@ -87,16 +107,13 @@ pub(crate) async fn enter(
     let (reading, begins) = match (verdict, resume) {
         (Verdict::GoOn(mut cursor), Some(position)) => {
             cursor.timeline = identity.timeline;
-            go_on(&mut cursor, &tables, &added, &stamps);
-            let incarnation = position.incarnation.clone();
-            (
-                Reading {
-                    incarnation,
-                    mark: position.mark(),
-                    cursor,
-                },
-                false,
-            )
+            go_on(&mut cursor, &tables, &added, &stamps, config.snapshot);
+            let reading = Reading {
+                incarnation: position.incarnation.clone(),
+                mark: position.mark(),
+                cursor,
+            };
+            (reading, false)
         }
         (Verdict::Begin { drop, at, because }, _) => {
             if let Some(why) = because {
@@ -105,13 +122,13 @@ pub(crate) async fn enter(
                     slot = name,
                     why,
                     position = resume.map(tracing::field::display),
-                    "the last position cannot be gone on from: a new life begins with a snapshot"
+                    "changes are lost, which is accepted: a new life begins; `lockstep verify` names the deletes that fell into the gap"
                 );
             }
             if drop {
                 slot::drop(&mut conn, &name).await?;
             }
-            let start = match at {
+            let start = match cut_over.or(at) {
                 Some(at) => at,
                 None => {
                     tracing::info!(
@@ -122,10 +139,18 @@ pub(crate) async fn enter(
                     slot::create(&mut conn, &name, server.version).await?
                 }
             };
+            let names = tables.iter().map(|table| table.name.clone()).collect();
+            let reads = config.snapshot != Snapshot::Never && cut_over.is_none();
+            let (todo, done) = if reads {
+                (names, Vec::new())
+            } else {
+                (Vec::new(), names)
+            };
             let cursor = Cursor {
                 from: start,
                 timeline: identity.timeline,
-                todo: tables.iter().map(|table| table.name.clone()).collect(),
+                todo,
+                done,
                 known: by_name(&tables, &stamps),
                 ..Cursor::default()
             };
@@ -133,14 +158,12 @@ pub(crate) async fn enter(
                 commit: start.0,
                 ordinal: 0,
             };
-            (
-                Reading {
-                    incarnation: incarnation(&identity.server, start),
-                    mark,
-                    cursor,
-                },
-                true,
-            )
+            let reading = Reading {
+                incarnation: incarnation(&identity.server, start),
+                mark,
+                cursor,
+            };
+            (reading, true)
         }
         _ => {
             return Err(Error::unexpected(
@@ -149,7 +172,16 @@ pub(crate) async fn enter(
         }
     };
     let from = reading.cursor.from;
-    slot::start(&mut conn, &name, &publication, from, &application, !begins).await?;
+    slot::start(
+        &mut conn,
+        &name,
+        &publication,
+        from,
+        &application,
+        config.protocol,
+        !begins,
+    )
+    .await?;
     let pace = Pace {
         every: SPEAK_EVERY.min(server.patience / 4),
         silence_max: SILENCE_MAX,
@@ -164,8 +196,41 @@ pub(crate) async fn enter(
     })
 }
 
+/// Refuses to take over from another tool where changes after `at` would be missing.
+fn takes_over(
+    at: Lsn,
+    name: &str,
+    slot: Option<&Slot>,
+    flushed: Lsn,
+    untold: Option<&str>,
+) -> Result<()> {
+    let confirmed = slot
+        .filter(|slot| !slot.lost)
+        .and_then(|slot| slot.confirmed);
+    let why = match (confirmed, untold) {
+        (None, _) => format!(
+            "replication slot `{name}`, which would hold what comes after it, is not there or lost it"
+        ),
+        (Some(confirmed), _) if confirmed > at => {
+            format!("replication slot `{name}` has moved on to {confirmed}")
+        }
+        _ if flushed < at => format!("the server's log ends at {flushed}"),
+        (_, Some(table)) => format!("the publication does not tell changes of table `{table}`"),
+        _ => return Ok(()),
+    };
+    Err(Error::config(format!("cannot begin at `start_at = \"{at}\"`"))
+        .with("why", why)
+        .help("stop the other tool first, let `slot` and `publication` name its own, and take the place up to which it has told everything; or leave `start_at` out, and the tables are read"))
+}
+
 /// Fits a note to the tables of now: those that joined, or of which changes did not tell everything, are read from their first row.
-fn go_on(cursor: &mut Cursor, tables: &[Captured], added: &[usize], stamps: &[Stamp]) {
+fn go_on(
+    cursor: &mut Cursor,
+    tables: &[Captured],
+    added: &[usize],
+    stamps: &[Stamp],
+    snapshot: Snapshot,
+) {
     let in_work = cursor.todo.first().cloned();
     let mut untold = Vec::new();
     for (place, (table, stamp)) in tables.iter().zip(stamps).enumerate() {
@@ -179,12 +244,16 @@ fn go_on(cursor: &mut Cursor, tables: &[Captured], added: &[usize], stamps: &[St
         if since == Since::Nothing {
             continue;
         }
+        if snapshot == Snapshot::Never || since == Since::Parted {
+            say(table, since, false);
+            continue;
+        }
         untold.push(name);
         if since == Since::Anew && !cursor.anew.contains(name) {
             cursor.anew.push(name.clone());
         }
         if cursor.done.contains(name) || in_work.as_ref() == Some(name) {
-            say(table, since);
+            say(table, since, true);
         }
     }
     let wanted = |name: &String| tables.iter().any(|table| table.name == *name);
@@ -193,9 +262,17 @@ fn go_on(cursor: &mut Cursor, tables: &[Captured], added: &[usize], stamps: &[St
         .retain(|name| wanted(name) && !untold.contains(&name));
     cursor.todo.retain(wanted);
     cursor.anew.retain(wanted);
+    if snapshot == Snapshot::Always && cursor.todo.is_empty() {
+        cursor.done.clear();
+    }
     for table in tables {
         if !cursor.done.contains(&table.name) && !cursor.todo.contains(&table.name) {
-            cursor.todo.push(table.name.clone());
+            let place = if snapshot == Snapshot::Never {
+                &mut cursor.done
+            } else {
+                &mut cursor.todo
+            };
+            place.push(table.name.clone());
         }
     }
     let kept = cursor.todo.first() == in_work.as_ref()
@@ -204,23 +281,34 @@ fn go_on(cursor: &mut Cursor, tables: &[Captured], added: &[usize], stamps: &[St
         cursor.after = None;
         cursor.again.clear();
     }
-    cursor.known = by_name(tables, stamps);
+    // What was known of a table that is not there now tells, once one of its name is, whether it is another.
+    cursor.known.extend(by_name(tables, stamps));
 }
 
-/// Says why a table is read again, and what that cannot mend.
-pub(crate) fn say(table: &Captured, since: Since) {
+/// Says why a table is read again, or would have to be, and what that cannot mend.
+pub(crate) fn say(table: &Captured, since: Since, reads: bool) {
     let table = &table.name;
+    let why = match since {
+        Since::Nothing => return,
+        Since::Rewritten => "the table's columns changed, which changes do not tell",
+        Since::Untold => "the publication did not tell of the table for a while",
+        Since::Anew => "the table was made anew",
+        Since::Parted => "partitions were attached, detached, truncated or rewritten one by one",
+    };
     match since {
-        Since::Nothing => {}
-        Since::Rewritten => {
-            tracing::warn!(%table, "the table's columns changed, which changes do not tell: it is read again");
+        Since::Parted => {
+            tracing::warn!(%table, "{why}, of which the server tells nothing: `lockstep verify` names the rows, and a backfill tells those that came");
+        }
+        _ if !reads => {
+            tracing::warn!(%table, "{why}, and `snapshot = \"never\"` keeps it from being read again: ask for a backfill, then `lockstep verify`");
         }
         Since::Untold => {
-            tracing::warn!(%table, "the publication did not tell of the table for a while: it is read again; rows that were deleted meanwhile are still in the targets, and `lockstep verify` names them");
+            tracing::warn!(%table, "{why}: it is read again; rows that were deleted meanwhile are still in the targets, and `lockstep verify` names them");
         }
         Since::Anew => {
-            tracing::warn!(%table, "the table was made anew: the rows of before are told to be gone, and it is read again");
+            tracing::warn!(%table, "{why}: the rows of before are told to be gone, and it is read again");
         }
+        _ => tracing::warn!(%table, "{why}: it is read again"),
     }
 }
 

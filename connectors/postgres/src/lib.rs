@@ -8,6 +8,7 @@ mod config;
 mod convert;
 mod encode;
 mod enter;
+mod messages;
 mod names;
 mod origin;
 mod pgoutput;
@@ -20,6 +21,7 @@ mod sink;
 mod slot;
 mod snapshot;
 mod source;
+mod spool;
 mod stamp;
 mod statements;
 mod stream;
@@ -29,7 +31,7 @@ mod writer;
 
 use lockstep_core::connector::Connector;
 
-pub use config::Config;
+pub use config::{Config, Snapshot};
 pub use reader::PostgresReader;
 pub use sink::PostgresSink;
 pub use source::PostgresSource;
@@ -39,6 +41,7 @@ pub use source::PostgresSource;
 pub fn connector() -> Connector {
     Connector::new("postgres", env!("CARGO_PKG_VERSION"))
         .source::<PostgresSource>()
+        .with_transactions()
         .sink::<PostgresSink>()
         .reader::<PostgresReader>()
 }

@@ -5,6 +5,7 @@
 use sqlx::postgres::PgConnection;
 
 use crate::catalog::TableKind;
+use crate::client::quote;
 
 /// What a name stands for.
 pub(crate) struct Relation {
@@ -58,6 +59,18 @@ fn unquoted(name: &str) -> Option<(Option<String>, String)> {
     }
     let name = parts.pop()?;
     Some((parts.pop(), name))
+}
+
+/// A name in SQL, for a table that is to be made: unquoted, the first dot stands between schema and name.
+pub(crate) fn quoted(name: &str) -> String {
+    let (schema, name) = unquoted(name).unwrap_or_else(|| match name.split_once('.') {
+        Some((schema, name)) => (Some(schema.to_owned()), name.to_owned()),
+        None => (None, name.to_owned()),
+    });
+    match schema {
+        Some(schema) => format!("{}.{}", quote(&schema), quote(&name)),
+        None => quote(&name),
+    }
 }
 
 /// What a name can mean. Unquoted, every dot may be the one between schema and name.

@@ -11,6 +11,9 @@ use crate::stamp::Stamp;
 use crate::tables::Captured;
 use crate::wire::Connection;
 
+/// The first release that tells generated columns, and that refuses to change rows whose replica identity holds one that a publication does not tell.
+const GENERATED_MIN: u32 = 180_000;
+
 /// A publication as the server describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Publication {
@@ -18,6 +21,8 @@ pub(crate) struct Publication {
     pub(crate) silent: Vec<&'static str>,
     /// Whether changes of a partition are told as changes of its table.
     pub(crate) via_root: bool,
+    /// Whether it keeps generated columns to itself, on a server that could tell them.
+    pub(crate) omits_generated: bool,
     /// Its tables, by schema and name.
     pub(crate) members: BTreeMap<(String, String), Member>,
 }
@@ -44,7 +49,7 @@ pub(crate) async fn ensure(
     version: u32,
 ) -> Result<(Vec<usize>, Publication)> {
     let Some(found) = look(conn, name, version).await? else {
-        let sql = create(name, tables);
+        let sql = create(name, tables, version);
         conn.query(&sql)
             .await
             .map_err(|error| denied(error, name, &sql))?;
@@ -73,8 +78,13 @@ pub(crate) async fn look(
     version: u32,
 ) -> Result<Option<Publication>> {
     let name = literal(name);
+    let omits = if version >= GENERATED_MIN {
+        "pubgencols <> 's'"
+    } else {
+        "false"
+    };
     let sql = format!(
-        "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot FROM pg_publication WHERE pubname = {name}"
+        "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, {omits} FROM pg_publication WHERE pubname = {name}"
     );
     let Some(line) = conn.query(&sql).await?.into_iter().next() else {
         return Ok(None);
@@ -89,6 +99,7 @@ pub(crate) async fn look(
             .map(|(_, kind)| kind)
             .collect(),
         via_root: yes(4),
+        omits_generated: yes(5),
         members: BTreeMap::new(),
     };
     // A column each line: names may hold any separator.
@@ -148,6 +159,12 @@ impl Publication {
                     format!("ALTER PUBLICATION {quoted} SET (publish_via_partition_root = true)"),
                 ));
             }
+            if table.identified_by_generated && self.omits_generated {
+                wrong.push((
+                    format!("publication `{name}` keeps generated columns of table `{}` to itself, which its replica identity holds: its rows could not be updated or deleted", table.name),
+                    format!("ALTER PUBLICATION {quoted} SET (publish_generated_columns = stored)"),
+                ));
+            }
             let Some(member) = self.member(table) else {
                 continue;
             };
@@ -191,11 +208,20 @@ impl Publication {
 }
 
 /// The statement that makes a publication.
-pub(crate) fn create(name: &str, tables: &[Captured]) -> String {
+pub(crate) fn create(name: &str, tables: &[Captured], version: u32) -> String {
+    // Messages need a publication and no table.
+    let tables = match tables {
+        [] => String::new(),
+        tables => format!(" FOR TABLE {}", list(tables.iter())),
+    };
+    let generated = if version >= GENERATED_MIN {
+        ", publish_generated_columns = stored"
+    } else {
+        ""
+    };
     format!(
-        "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
-        quote(name),
-        list(tables.iter())
+        "CREATE PUBLICATION {}{tables} WITH (publish_via_partition_root = true{generated})",
+        quote(name)
     )
 }
 

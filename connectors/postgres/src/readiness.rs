@@ -1,5 +1,7 @@
 //! What would keep the source from working, and the statement that mends it; changes nothing.
 
+use std::path::PathBuf;
+
 use lockstep_core::connector::{Finding, Need};
 use lockstep_core::diagnostic::Severity;
 use lockstep_core::{Error, Result};
@@ -10,6 +12,7 @@ use crate::config::{Config, Endpoint, own_name};
 use crate::enter::Server;
 use crate::publication;
 use crate::slot;
+use crate::spool::must_be_writable;
 use crate::tables::{Captured, capturable, deferrable, told};
 use crate::wire::{Connection, Line, Purpose};
 
@@ -20,11 +23,17 @@ pub(crate) async fn check(
     system: &str,
     tables: &[Table],
     needs: &[Need],
+    spool: PathBuf,
 ) -> Result<Vec<Finding>> {
     let mut conn = Connection::open(endpoint, &own_name(system), Purpose::Sql).await?;
     let server = Server::ask(&mut conn).await?;
     let mut findings = Vec::new();
     if let Err(error) = server.must_fit(endpoint) {
+        findings.push(finding(&error));
+    }
+    if config.protocol == 2
+        && let Err(error) = must_be_writable(spool).await
+    {
         findings.push(finding(&error));
     }
     let mut captured = Vec::new();
@@ -205,7 +214,7 @@ async fn publications(
         ),
         None => (
             "SELECT has_database_privilege(current_database(), 'CREATE')".to_owned(),
-            publication::create(name, tables),
+            publication::create(name, tables, version),
         ),
     };
     let mut may = is_true(conn.query(&may).await?.first());
@@ -242,7 +251,7 @@ fn generated(table: &Table) -> Option<Finding> {
     (!names.is_empty()).then(|| Finding {
         severity: Severity::Info,
         message: format!(
-            "generated columns of table `{}` are not captured, because the replication stream does not carry them: {}",
+            "generated columns of table `{}` are not captured, because the replication stream of most servers does not carry them: {}",
             table.name,
             names.join(", ")
         ),

@@ -5,6 +5,7 @@
 //! A connection that is dropped in the middle is closed and never used again, so an `apply` may be dropped at any await.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use lockstep_core::connector::{
     Batch, Finding, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
 };
-use lockstep_core::{Change, Column, Result, Shape, Type};
+use lockstep_core::{Change, Column, Kind, Result, Shape, Type};
 use sqlx::postgres::PgConnection;
 
 use crate::catalog;
@@ -20,6 +21,7 @@ use crate::check;
 use crate::client::{Client, Lease, failure, quote, sql};
 use crate::config::Config;
 use crate::convert;
+use crate::names::{self, relations};
 use crate::origin;
 use crate::progress;
 use crate::statements::Target;
@@ -29,6 +31,11 @@ use crate::writer::{self, Failed};
 const DEADLINE: Duration = Duration::from_secs(180);
 /// Begins a batch's transaction.
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '170s'";
+/// Begins one that need not wait for the disk: a crash takes its rows back together with the progress that covers them, and the next batch that waits makes it durable.
+const BEGIN_LAZY: &str =
+    "BEGIN; SET LOCAL statement_timeout = '170s'; SET LOCAL synchronous_commit = off";
+/// Two writers that make tables at once make one after the other.
+const MAKE_LOCK: &str = "SELECT pg_advisory_xact_lock(7237089327862154097)";
 /// Stops a statement before the deadline does, so that the server says which one it was and has nothing left to do.
 pub(crate) const BOUND: &str = "SET LOCAL statement_timeout = '170s'";
 
@@ -107,6 +114,49 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
+    async fn incarnation(&self, table: &str) -> Result<Option<String>> {
+        let mut lease = self.client.begin("SELECT 1").await?;
+        let table = catalog::table(lease.conn(), table).await?;
+        lease.keep();
+        Ok(Some(table.oid.to_string()))
+    }
+
+    async fn missing(&self) -> Result<Vec<String>> {
+        let mut lease = self.client.begin("BEGIN READ ONLY").await?;
+        let failed = |error| failure("cannot read the database's catalogs", error);
+        let mut missing = Vec::new();
+        for name in &self.tables {
+            let found = relations(lease.conn(), name).await.map_err(failed)?;
+            if found.is_empty() {
+                missing.push(name.clone());
+            }
+        }
+        commit(&mut lease).await.map_err(failed)?;
+        lease.keep();
+        Ok(missing)
+    }
+
+    async fn create_table(&self, table: &Shape) -> Result<()> {
+        let mut lease = self.client.begin(BEGIN).await?;
+        let failed = |error| {
+            let error = failure("cannot make a table", error).with("table", &table.name);
+            if error.kind() == Kind::Unauthorized {
+                return error.help("let the role of `url` create tables in that schema (GRANT CREATE ON SCHEMA …), or make the table yourself");
+            }
+            error
+        };
+        let locked = sqlx::raw_sql(MAKE_LOCK).execute(lease.conn()).await;
+        locked.map_err(failed)?;
+        let found = relations(lease.conn(), &table.name).await.map_err(failed)?;
+        if found.is_empty() {
+            let made = sqlx::raw_sql(sql(declare(table)));
+            made.execute(lease.conn()).await.map_err(failed)?;
+        }
+        commit(&mut lease).await.map_err(failed)?;
+        lease.keep();
+        Ok(())
+    }
+
     async fn progress(&self, flow: &str) -> Result<Vec<LaneProgress>> {
         let mut lease = self.client.begin("BEGIN READ ONLY").await?;
         let lanes = progress::read(lease.conn(), flow).await?;
@@ -118,7 +168,10 @@ impl Sink for PostgresSink {
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Receipt> {
-        let mut lease = self.client.begin(BEGIN).await?;
+        // Without progress nothing would tell that a crash took it back.
+        let lazy = batch.follows && !batch.progress.is_empty();
+        let begin = if lazy { BEGIN_LAZY } else { BEGIN };
+        let mut lease = self.client.begin(begin).await?;
         let applied = self.attempt(lease.conn(), batch).await;
         let applied = match applied {
             Ok(()) => match commit(&mut lease).await {
@@ -146,7 +199,6 @@ impl Sink for PostgresSink {
             batch_max: self.batch_max,
             progress: true,
             deadline: DEADLINE,
-            ..Limits::default()
         }
     }
 }
@@ -286,6 +338,21 @@ impl PostgresSink {
 /// Whether statements were made for a shape.
 pub(crate) fn is_for(target: &Target, shape: &Arc<Shape>) -> bool {
     Arc::ptr_eq(&target.shape, shape) || target.shape == *shape
+}
+
+/// The statement that makes a table.
+fn declare(table: &Shape) -> String {
+    let mut text = format!("CREATE TABLE {} (", names::quoted(&table.name));
+    for column in &table.columns {
+        let kind = convert::declaration(column.kind.unwrap_or(Type::Text));
+        let null = if column.nullable { "" } else { " NOT NULL" };
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{} {kind}{null}, ", quote(&column.name));
+    }
+    let key = table.key.iter();
+    let key: Vec<String> = key.map(|at| quote(&table.columns[*at].name)).collect();
+    let _ = write!(text, "PRIMARY KEY ({}))", key.join(", "));
+    text
 }
 
 fn committed(batch: &Batch) -> Receipt {

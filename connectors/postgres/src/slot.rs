@@ -66,13 +66,34 @@ pub(crate) enum Verdict {
     Foreign(String),
 }
 
+/// Which losses need nobody's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted<'a> {
+    /// None.
+    Nothing,
+    /// That of this life's end.
+    Life(&'a str),
+    /// All of them.
+    Anything,
+}
+
+impl Accepted<'_> {
+    fn covers(self, life: &str) -> bool {
+        match self {
+            Accepted::Nothing => false,
+            Accepted::Life(accepted) => accepted == life,
+            Accepted::Anything => true,
+        }
+    }
+}
+
 /// Judges whether streaming can go on after a position.
 pub(crate) fn judge(
     resume: Option<&Position>,
     identity: &Identity,
     database: &str,
     slot: Option<&Slot>,
-    accepted: Option<&str>,
+    accepted: Accepted<'_>,
 ) -> Verdict {
     if let Some(slot) = slot {
         if slot.plugin.as_deref() != Some("pgoutput") {
@@ -99,14 +120,32 @@ pub(crate) fn judge(
     }
     match gone(position, identity, slot) {
         // What the slot holds may be unreadable all the same, as when the publication was dropped: none of it is wanted.
-        Ok(_) if accepted == Some(&*position.incarnation) => Verdict::Begin {
+        Ok(_) if accepted == Accepted::Life(&position.incarnation) => Verdict::Begin {
             drop: true,
             at: None,
             because: Some("its end was accepted".to_owned()),
         },
         Ok(cursor) => Verdict::GoOn(cursor),
-        Err(why) if accepted == Some(&*position.incarnation) => begin(Some(why)),
+        Err(why) if accepted.covers(&position.incarnation) => begin(Some(why)),
         Err(why) => Verdict::Lost(why),
+    }
+}
+
+/// Judges a position whose slot is whole, and whose publication is not there.
+pub(crate) fn without_publication(
+    position: &Position,
+    accepted: Accepted<'_>,
+    why: String,
+) -> Verdict {
+    if accepted.covers(&position.incarnation) {
+        // What the slot holds is wanted by nobody.
+        Verdict::Begin {
+            drop: true,
+            at: None,
+            because: Some(why),
+        }
+    } else {
+        Verdict::Lost(why)
     }
 }
 
@@ -271,12 +310,19 @@ pub(crate) async fn start(
     publication: &str,
     from: Lsn,
     application: &str,
+    protocol: u8,
     resumes: bool,
 ) -> Result<()> {
     // The grammar of replication commands knows no other literals; a backslash means itself in it.
     let publication = quote(publication).replace('\'', "''");
+    // What is under way comes in blocks, into the spool.
+    let blocks = if protocol == 2 {
+        ", streaming 'on'"
+    } else {
+        ""
+    };
     let command = format!(
-        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names '{publication}', messages 'true')",
+        "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '{protocol}', publication_names '{publication}', messages 'true'{blocks})",
         quote(name),
     );
     let begun = Instant::now();
@@ -416,7 +462,13 @@ mod tests {
                 false,
             ),
         ] {
-            let verdict = judge(Some(&position), &identity(), "erp", slot.as_ref(), None);
+            let verdict = judge(
+                Some(&position),
+                &identity(),
+                "erp",
+                slot.as_ref(),
+                Accepted::Nothing,
+            );
             match verdict {
                 Verdict::GoOn(_) => assert!(goes_on, "{case}"),
                 Verdict::Lost(why) => assert!(!goes_on, "{case}: {why}"),
@@ -486,6 +538,7 @@ mod tests {
                 begin(true, None),
             ),
         ] {
+            let accepted = accepted.map_or(Accepted::Nothing, Accepted::Life);
             match judge(resume.as_ref(), &identity(), "erp", slot.as_ref(), accepted) {
                 Verdict::Begin { drop, at, .. } => assert_eq!((drop, at), expected, "{case}"),
                 other => panic!("{case}: {other:?}"),
@@ -496,9 +549,16 @@ mod tests {
             &identity(),
             "erp",
             None,
-            Some("an older life"),
+            Accepted::Life("an older life"),
         );
         assert!(matches!(verdict, Verdict::Lost(_)), "{verdict:?}");
+        let judged = |slot: Option<&Slot>| {
+            let resume = position(200, 2);
+            judge(Some(&resume), &identity(), "erp", slot, Accepted::Anything)
+        };
+        assert!(matches!(judged(None), Verdict::Begin { .. }));
+        // What is not lost is gone on from.
+        assert!(matches!(judged(Some(&slot(200))), Verdict::GoOn(_)));
     }
 
     #[test]
@@ -512,7 +572,7 @@ mod tests {
             ..slot(1)
         };
         for slot in [physical, elsewhere] {
-            let verdict = judge(None, &identity(), "erp", Some(&slot), None);
+            let verdict = judge(None, &identity(), "erp", Some(&slot), Accepted::Nothing);
             assert!(matches!(verdict, Verdict::Foreign(_)), "{verdict:?}");
         }
     }

@@ -3,27 +3,34 @@
 //! One loop: ask for room, gather what the server has sent, emit it with the position after it.
 //! What is in hand travels in [`Stream`]; the socket is served by a task of its own, so the server is content while the loop waits for room.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Source};
+use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Error, Kind, Position, Result, Shape};
 use uuid::Uuid;
 
 use crate::catalog;
 use crate::client::Client;
-use crate::config::{Config, Endpoint, own_name};
-use crate::enter::{Entered, enter, say};
+use crate::config::{Config, Endpoint, Snapshot, own_name};
+use crate::enter::{self, Entered, enter};
+use crate::messages::Messages;
 use crate::position::Cursor;
 use crate::publication::{self, Publication};
 use crate::readiness;
+use crate::slot;
 use crate::snapshot::{self, Plan};
+use crate::spool::Spool;
 use crate::stamp::Since;
 use crate::stream::{Ask, Stream};
 use crate::tables::Captured;
 use crate::wire::{self, Connection, Data, Purpose, Refusal, Release, Slab, Streaming};
 
+/// What the server says of a publication that does not exist.
+const UNDEFINED: &str = "42704";
 /// How often a position that moved over nothing of ours is told, so that the server can forget its log.
 const IDLE_ADVANCE: Duration = Duration::from_secs(1);
 /// How often what is durable is told to the server.
@@ -48,7 +55,13 @@ pub struct PostgresSource {
     config: Config,
     endpoint: Endpoint,
     system: String,
+    /// Where relative paths start.
+    folder: PathBuf,
+    /// What flows read, in their order: tables and messages.
+    named: Vec<String>,
+    /// The tables.
     tables: Vec<String>,
+    messages: Vec<Messages>,
 }
 
 impl Source for PostgresSource {
@@ -56,18 +69,33 @@ impl Source for PostgresSource {
 
     async fn open(config: Config, cx: OpenContext) -> Result<Self> {
         let client = Client::open(&config, &cx).await?;
+        if let Some(name) = config.outbox.iter().find(|name| !cx.tables.contains(name)) {
+            return Err(
+                Error::config(format!("no flow reads table `{name}` of `outbox`"))
+                    .help(suggestion(name, cx.tables.iter().map(String::as_str))),
+            );
+        }
+        let messages = Messages::of(&config.messages, &cx.tables);
+        let is_real = |name: &String| !config.messages.contains_key(name);
         Ok(PostgresSource {
+            named: cx.tables.clone(),
+            messages,
+            tables: cx.tables.into_iter().filter(is_real).collect(),
             endpoint: config.endpoint(&cx.folder)?,
             client,
             config,
             system: cx.system,
-            tables: cx.tables,
+            folder: cx.folder,
         })
     }
 
     async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
         let captured = self.captured().await?;
-        Ok(captured.into_iter().map(|table| table.shape).collect())
+        let shapes = captured.into_iter().map(|table| table.shape);
+        let messages = self.messages.iter().map(|known| Arc::clone(&known.shape));
+        let mut shapes: Vec<Arc<Shape>> = shapes.chain(messages).collect();
+        shapes.sort_by_key(|shape| self.named.iter().position(|name| *name == shape.name));
+        Ok(shapes)
     }
 
     async fn check(&self, needs: &[Need]) -> Result<Vec<Finding>> {
@@ -77,7 +105,16 @@ impl Source for PostgresSource {
             tables.push(catalog::table(lease.conn(), name).await?);
         }
         lease.keep();
-        readiness::check(&self.endpoint, &self.config, &self.system, &tables, needs).await
+        let spool = self.config.spool(&self.folder, &self.system);
+        readiness::check(
+            &self.endpoint,
+            &self.config,
+            &self.system,
+            &tables,
+            needs,
+            spool,
+        )
+        .await
     }
 
     async fn run(self, resume: Option<Position>, out: Emitter) -> Result<()> {
@@ -118,7 +155,13 @@ impl PostgresSource {
             chunk_at: Instant::now(),
             chunk_pause: CHUNK_PAUSE,
             slab: Slab::default(),
-            stream: Stream::new(tables, reading),
+            spool: self.spool().await?,
+            stream: Stream::new(
+                tables,
+                self.messages.clone(),
+                reading,
+                self.config.snapshot != Snapshot::Never,
+            ),
             streaming,
             target,
             heard: 0,
@@ -134,10 +177,31 @@ impl PostgresSource {
             }
             run.pump(out).await
         };
-        tokio::select! {
+        let ended = tokio::select! {
             ended = pumping => ended,
             never = releasing(out, &incarnation, &release) => match never {},
+        };
+        drop(run);
+        match ended {
+            Err(error) if self.config.heals() && wire::is_state(&error, UNDEFINED) => {
+                self.give_up(error).await
+            }
+            ended => ended,
         }
+    }
+
+    /// Ends a life that cannot be gone on with: without its slot, the next run begins another one.
+    async fn give_up(&self, why: Error) -> Result<()> {
+        let mut conn = enter::open(&self.endpoint, &own_name(&self.system)).await?;
+        slot::drop(&mut conn, &self.config.slot(&self.system)).await?;
+        Err(Error::transient("changes are lost: this life of the source ends, and another one begins")
+            .because(why)
+            .help("`snapshot` says that a loss is accepted; `lockstep verify` names the deletes that fell into the gap"))
+    }
+
+    async fn spool(&self) -> Result<Spool> {
+        let folder = self.config.spool(&self.folder, &self.system);
+        Spool::open(folder, self.config.spool_bytes).await
     }
 
     /// What the catalog says of the tables.
@@ -145,7 +209,9 @@ impl PostgresSource {
         let mut lease = self.client.begin("SELECT 1").await?;
         let mut captured = Vec::with_capacity(self.tables.len());
         for name in &self.tables {
-            captured.push(Captured::of(&catalog::table(lease.conn(), name).await?)?);
+            let mut table = Captured::of(&catalog::table(lease.conn(), name).await?)?;
+            table.outbox = self.config.outbox.contains(name);
+            captured.push(table);
         }
         lease.keep();
         Ok(captured)
@@ -179,6 +245,8 @@ struct Run<'s> {
     streaming: Streaming,
     stream: Stream,
     slab: Slab,
+    /// What came of transactions that have not ended.
+    spool: Spool,
     /// For SQL beside the stream; opened when it is needed.
     side: Option<Connection>,
     application: String,
@@ -207,7 +275,8 @@ impl Run<'_> {
             let slot = out.room().await?;
             self.gather(out).await?;
             let changes = self.stream.batch();
-            slot.emit(changes, self.stream.reading.position())?;
+            let news = self.stream.news();
+            slot.tell(changes, self.stream.reading.position(), news)?;
             self.told = true;
         }
     }
@@ -228,6 +297,10 @@ impl Run<'_> {
             if self.stream.batch.len() >= changes_max || self.stream.bytes >= bytes_max {
                 return Ok(());
             }
+            if let Some(message) = self.spool.next().await? {
+                self.tell(&message).await?;
+                continue;
+            }
             if let Some((tag, body)) = self.slab.pop()? {
                 self.take(tag, body).await?;
                 continue;
@@ -236,7 +309,7 @@ impl Run<'_> {
                 self.slab = slab;
                 continue;
             }
-            if !self.stream.batch.is_empty() || self.is_worth_telling() {
+            if !self.stream.batch.is_empty() || self.stream.has_news() || self.is_worth_telling() {
                 return Ok(());
             }
             self.chunk().await?;
@@ -248,12 +321,12 @@ impl Run<'_> {
     async fn take(&mut self, tag: u8, body: Bytes) -> Result<()> {
         match tag {
             b'd' => match wire::data(&body)? {
-                Data::Wal(bytes) => {
-                    if let Ask::Look(table) = self.stream.take(&bytes)? {
-                        self.look(table).await?;
-                        self.stream.fit(&bytes, table)?;
+                Data::Wal { at, bytes } => {
+                    self.stream.sent_at = at;
+                    match self.spool.take(bytes).await? {
+                        Some(bytes) => self.tell(&bytes).await,
+                        None => Ok(()),
                     }
-                    Ok(())
                 }
                 Data::Keepalive { end, reply } => {
                     self.heard = self.heard.max(end);
@@ -269,6 +342,22 @@ impl Run<'_> {
             _ => Err(Error::transient("the server ended the replication stream")
                 .help("it is tried again; the server may be shutting down")),
         }
+    }
+
+    /// Takes one message of a transaction that is committed.
+    async fn tell(&mut self, message: &[u8]) -> Result<()> {
+        while let Some(description) = self.spool.description(message) {
+            self.fit(&description).await?;
+        }
+        self.fit(message).await
+    }
+
+    async fn fit(&mut self, message: &[u8]) -> Result<()> {
+        if let Ask::Look(table) = self.stream.take(message)? {
+            self.look(table).await?;
+            self.stream.fit(message, table)?;
+        }
+        Ok(())
     }
 
     /// Whether a position without changes is worth a batch; moves to it.
@@ -345,6 +434,10 @@ impl Run<'_> {
             .help(publication::add(&name, std::iter::once(table))));
         }
         for table in 0..self.stream.tables.len() {
+            if self.stream.tables[table].partitioned {
+                // Nothing in the stream tells what becomes of a single partition.
+                self.look(table).await?;
+            }
             self.compare(table, &found).await?;
         }
         Ok(())
@@ -363,9 +456,9 @@ impl Run<'_> {
         let captured = &self.stream.tables[table];
         let now = told.stamp(captured);
         let since = was.map_or(Since::Nothing, |was| was.since(&now, captured));
-        say(captured, since);
+        // The others are noticed where the stream describes the table, or were just now.
         if since == Since::Untold {
-            self.stream.read_again(table);
+            self.stream.mend(table, since);
         }
         let name = self.stream.tables[table].name.clone();
         self.stream.reading.cursor.known.insert(name, now);
@@ -465,8 +558,9 @@ impl Run<'_> {
     async fn looked(&self, table: usize) -> Result<Captured> {
         let known = &self.stream.tables[table];
         let mut lease = self.source.client.begin("SELECT 1").await?;
-        let newer = Captured::of(&catalog::table(lease.conn(), &known.name).await?)?;
+        let mut newer = Captured::of(&catalog::table(lease.conn(), &known.name).await?)?;
         lease.keep();
+        newer.outbox = known.outbox;
         known.still_fits(&newer)?;
         Ok(newer)
     }
@@ -506,7 +600,7 @@ fn ended(refusal: Refusal, life: &str) -> Error {
     let error = refusal.into_error();
     match state.as_str() {
         // The plug-in looks for its publication as it stood at the time of each change.
-        "42704" => Error::config("changes are lost: the publication did not exist when they were written, or was dropped since")
+        UNDEFINED => Error::config("changes are lost: the publication did not exist when they were written, or was dropped since")
             .because(error)
             .with("life", life)
             .help(format!(

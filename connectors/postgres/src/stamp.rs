@@ -17,6 +17,13 @@ pub(crate) struct Stamp {
     pub(crate) member: u32,
     /// How many columns it had, and a digest of their names and types.
     columns: (usize, u32),
+    /// A digest of its partitions, 0 where it has none or nobody has looked yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    parts: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What happened to a table since its stamp.
@@ -30,6 +37,8 @@ pub(crate) enum Since {
     Untold,
     /// It was made anew.
     Anew,
+    /// Partitions came or went, or were truncated or rewritten one by one.
+    Parted,
 }
 
 impl Stamp {
@@ -39,6 +48,7 @@ impl Stamp {
             oid: table.oid,
             member,
             columns: (table.columns.len(), digest(table, table.columns.len())),
+            parts: table.parts,
         }
     }
 
@@ -52,6 +62,8 @@ impl Stamp {
         } else if count > table.columns.len() || digest(table, count) != was {
             // Columns that were added behind are told with the next change of their row.
             Since::Rewritten
+        } else if self.parts != 0 && now.parts != 0 && self.parts != now.parts {
+            Since::Parted
         } else {
             Since::Nothing
         }
@@ -84,6 +96,14 @@ mod tests {
     fn what_happened_since_is_told_apart() {
         let table = captured(&["id", "a"]);
         let was = Stamp::of(&table, 7);
+        let parted = |parts| Captured {
+            parts,
+            ..table.clone()
+        };
+        let first = Stamp::of(&parted(1), 7);
+        for (parts, since) in [(1, Since::Nothing), (0, Since::Nothing), (2, Since::Parted)] {
+            assert_eq!(first.since(&Stamp::of(&parted(parts), 7), &table), since);
+        }
         let numbered = |oid| Captured {
             oid,
             ..table.clone()

@@ -12,13 +12,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lockstep_core::connector::News;
 use lockstep_core::position::Mark;
 use lockstep_core::{Change, Op, Result, Row, Shape};
 
+use crate::enter::say;
+use crate::messages::Messages;
 use crate::pgoutput::{Message, Relation};
 use crate::position::{Lsn, Reading, RowKey};
 use crate::snapshot::{Chunk, PREFIX, Waiting};
-use crate::stamp::Stamp;
+use crate::stamp::{Since, Stamp};
 use crate::tables::{Captured, Fit, Layout};
 
 /// Transactions that are remembered to notice one that was told before a snapshot contained it.
@@ -44,10 +47,18 @@ pub(crate) struct Stream {
     /// Rows that wait for their place.
     pub(crate) chunk: Option<Chunk>,
     placed: Option<Placed>,
+    /// Messages that are rows.
+    messages: Vec<Messages>,
+    /// Whether tables are read again unasked.
+    reads: bool,
+    /// When the server sent what is taken: microseconds since 2000.
+    pub(crate) sent_at: i64,
     layouts: HashMap<u32, Option<Arc<Layout>>>,
     covered: Mark,
     open: Option<Open>,
     recent: VecDeque<u32>,
+    /// What became of tables since the last batch.
+    news: Vec<News>,
 }
 
 /// The transaction that is being read.
@@ -87,8 +98,16 @@ pub(crate) enum Ask {
 
 impl Stream {
     /// A stream that goes on after `reading`.
-    pub(crate) fn new(tables: Vec<Captured>, reading: Reading) -> Stream {
+    pub(crate) fn new(
+        tables: Vec<Captured>,
+        messages: Vec<Messages>,
+        reading: Reading,
+        reads: bool,
+    ) -> Stream {
         Stream {
+            messages,
+            reads,
+            sent_at: 0,
             covered: reading.mark,
             tables,
             reading,
@@ -99,6 +118,7 @@ impl Stream {
             layouts: HashMap::new(),
             open: None,
             recent: VecDeque::new(),
+            news: Vec::new(),
         }
     }
 
@@ -117,7 +137,18 @@ impl Stream {
                 }
             }
             Message::Relation(relation) => return self.relation(&relation),
-            Message::Note { prefix, content } => {
+            Message::Note {
+                transactional,
+                at,
+                prefix,
+                content,
+            } if prefix != PREFIX.as_bytes() => {
+                let alone = (!transactional).then_some(at);
+                self.message(alone, prefix, content);
+            }
+            Message::Note {
+                prefix, content, ..
+            } => {
                 let awaited = self.chunk.as_ref().map(|chunk| chunk.plan.nonce.as_bytes());
                 if let Some(open) = &mut self.open
                     && prefix == PREFIX.as_bytes()
@@ -139,7 +170,7 @@ impl Stream {
         let (layout, fit) = Layout::of(&relation, table, &self.tables[table])?;
         if fit == Fit::Renamed {
             // Some values came under names that mean nothing now; the rows tell them again.
-            self.read_again(table);
+            self.mend(table, Since::Rewritten);
         }
         self.layouts.insert(relation.table, Some(Arc::new(layout)));
         Ok(())
@@ -164,7 +195,7 @@ impl Stream {
             fitted => {
                 if matches!(fitted, Ok((_, Fit::Retyped))) {
                     // A rewrite of its rows is not told.
-                    self.read_again(table);
+                    self.mend(table, Since::Rewritten);
                 }
                 Ok(Ask::Look(table))
             }
@@ -208,6 +239,12 @@ impl Stream {
                 complete: chunk.complete,
                 clears: chunk.plan.clears,
                 rows: chunk.into_rows(),
+            });
+        } else {
+            // Whatever comes now has a later commit, or one that begins here: so it shows that this one is told to its end.
+            self.reading.mark = self.reading.mark.max(Mark {
+                commit: end,
+                ordinal: 0,
             });
         }
     }
@@ -291,6 +328,7 @@ impl Stream {
             cursor.after = None;
             cursor.todo.remove(0);
             cursor.done.push(name.clone());
+            self.news.push(News::Read(name.clone()));
         }
     }
 
@@ -314,35 +352,58 @@ impl Stream {
         }
     }
 
-    /// Reads a table anew that is another one of the same name: what the old one held is gone.
-    fn read_anew(&mut self, table: usize) {
+    /// Sees to a table of which changes did not tell everything.
+    pub(crate) fn mend(&mut self, table: usize, since: Since) {
+        say(&self.tables[table], since, self.reads);
+        if matches!(since, Since::Nothing | Since::Parted) || !self.reads {
+            return;
+        }
         self.read_again(table);
         let name = &self.tables[table].name;
         let anew = &mut self.reading.cursor.anew;
-        if !anew.contains(name) {
+        // What the old one held is gone.
+        if since == Since::Anew && !anew.contains(name) {
             anew.push(name.clone());
         }
     }
 
     /// Takes note of what the catalog says of a table by now.
     pub(crate) fn replace(&mut self, table: usize, newer: Captured) {
+        if self.tables[table].parts != newer.parts && self.tables[table].oid == newer.oid {
+            self.mend(table, Since::Parted);
+        }
         let known = &mut self.reading.cursor.known;
         let was = known.get(&newer.name).map_or(0, |stamp| stamp.member);
         let is_same = self.tables[table].oid == newer.oid;
         let member = if is_same { was } else { 0 };
         known.insert(newer.name.clone(), Stamp::of(&newer, member));
         if !is_same {
-            self.read_anew(table);
+            self.mend(table, Since::Anew);
         }
-        if self
-            .chunk
-            .as_ref()
-            .is_some_and(|chunk| chunk.plan.table == table)
+        let same_columns = is_same && self.tables[table].columns == newer.columns;
+        if !same_columns
+            && self
+                .chunk
+                .as_ref()
+                .is_some_and(|chunk| chunk.plan.table == table)
         {
             // Its rows have the columns of before; they are read again.
             self.chunk = None;
         }
+        if self.tables[table].shape != newer.shape {
+            self.news.push(News::Shape(Arc::clone(&newer.shape)));
+        }
         self.tables[table] = newer;
+    }
+
+    /// Whether there is news of tables.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// What became of tables since it was last asked.
+    pub(crate) fn news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
     }
 
     /// What has been read, to be emitted.

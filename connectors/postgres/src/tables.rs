@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lockstep_core::{Cell, Error, Result, Row, Shape, Type, Value};
 
-use crate::catalog::{ReplicaIdentity, Table, TableKind};
+use crate::catalog::{ColumnInfo, ReplicaIdentity, Table, TableKind};
 use crate::client::quote;
 use crate::convert::{self, Decoder, oid};
 use crate::pgoutput::{Datum, Relation, Tuple};
@@ -32,6 +32,14 @@ pub(crate) struct Captured {
     pub(crate) quoted: String,
     /// Whether its rows are in partitions.
     pub(crate) partitioned: bool,
+    /// A digest of its partitions and where they are stored, 0 where it has none.
+    pub(crate) parts: u32,
+    /// Whether only inserts are told, because its rows are events.
+    pub(crate) outbox: bool,
+    /// Stored columns that PostgreSQL computes; they are left out, though newer servers tell them.
+    pub(crate) generated: Vec<String>,
+    /// Whether its replica identity holds one of them: from PostgreSQL 18 on its rows can then be changed only while every publication tells it.
+    pub(crate) identified_by_generated: bool,
     /// Its columns and key.
     pub(crate) shape: Arc<Shape>,
     /// The columns as the catalog declares them, one per column of the shape.
@@ -115,6 +123,15 @@ impl Captured {
             relation: table.relation.clone(),
             quoted: table.quoted(),
             partitioned: table.kind == TableKind::Partitioned,
+            parts: table.parts,
+            outbox: false,
+            generated: table
+                .columns
+                .iter()
+                .filter(|column| column.generated && !column.is_virtual)
+                .map(|column| column.name.clone())
+                .collect(),
+            identified_by_generated: identifies(table, |column| column.generated),
             columns: columns.collect(),
             shape: Arc::new(shape),
         })
@@ -197,6 +214,14 @@ pub(crate) fn capturable(table: &Table) -> Result<()> {
         ))
         .help("add a unique index over ordinary columns that are NOT NULL"));
     }
+    if identifies(table, |column| column.is_virtual) {
+        return Err(Error::config(format!(
+            "the replica identity of table `{name}` holds virtual generated columns, which no publication can tell: in one, its rows could not be updated or deleted any more"
+        ))
+        .help(format!(
+            "let the replica identity be a key without them: ALTER TABLE {quoted} REPLICA IDENTITY DEFAULT, where it has a primary key"
+        )));
+    }
     let Some(told) = told(table) else {
         return Ok(());
     };
@@ -258,6 +283,14 @@ pub(crate) fn deferrable(table: &Table, key: &[usize]) -> Option<(String, String
     ))
 }
 
+/// Whether a column of some kind is among those that the stream tells of rows that are deleted.
+fn identifies(table: &Table, kind: impl Fn(&ColumnInfo) -> bool) -> bool {
+    match told(table) {
+        Some(told) => told.iter().any(|column| kind(&table.columns[*column])),
+        None => table.columns.iter().any(kind),
+    }
+}
+
 /// The columns that the stream tells of rows that are deleted; none where it tells all.
 pub(crate) fn told(table: &Table) -> Option<&[usize]> {
     let primary = || table.unique.iter().find(|index| index.primary);
@@ -293,7 +326,8 @@ impl Layout {
                     .iter()
                     .position(|known| known.name == attribute.name);
                 let Some(place) = known else {
-                    unknown = true;
+                    let is_generated = captured.generated.iter().any(|n| n == attribute.name);
+                    unknown |= !is_generated;
                     return None;
                 };
                 let known = &captured.columns[place];
@@ -440,6 +474,10 @@ pub(crate) mod tests {
             relation: "orders".to_owned(),
             quoted: "\"public\".\"orders\"".to_owned(),
             partitioned: false,
+            parts: 0,
+            outbox: false,
+            generated: Vec::new(),
+            identified_by_generated: false,
             shape: Arc::new(Shape {
                 name: "orders".to_owned(),
                 columns: names

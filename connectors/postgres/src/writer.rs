@@ -21,6 +21,9 @@ use crate::statements::Target;
 /// Most bytes of values that one run sends; a larger row still travels, alone.
 const RUN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Fewest rows that are tried as new ones: below, the savepoint costs more than it saves.
+const FRESH_MIN: usize = 32;
+
 /// What one statement writes, column by column.
 #[derive(Debug)]
 struct Group {
@@ -39,6 +42,8 @@ pub(crate) struct Run {
     /// Rows that get another key, by the columns that were sent.
     moves: BTreeMap<Vec<usize>, Group>,
     deletes: Group,
+    /// Rows that the source has made.
+    inserts: Group,
     upserts: Group,
     /// Rows of which some columns were sent, by which ones.
     updates: BTreeMap<Vec<usize>, Group>,
@@ -166,10 +171,10 @@ impl Group {
         self.rows == 0
     }
 
-    fn query(&self, statement: impl Into<Arc<str>>) -> Query<'static, Postgres, PgArguments> {
+    fn query(&self, statement: impl Into<Arc<str>>) -> Query<'_, Postgres, PgArguments> {
         let mut query = sqlx::query(sql(statement));
         for values in &self.values {
-            query = query.bind(values.clone());
+            query = query.bind(values);
         }
         query
     }
@@ -182,6 +187,7 @@ impl Run {
             clear: false,
             moves: BTreeMap::new(),
             deletes: Group::new(&target, Vec::new(), true),
+            inserts: Group::new(&target, (0..width).collect(), false),
             upserts: Group::new(&target, (0..width).collect(), false),
             updates: BTreeMap::new(),
             keys: HashSet::new(),
@@ -207,8 +213,13 @@ impl Run {
             let group = group.or_insert_with(|| Group::new(target, sent.clone(), true));
             self.bytes += group.push(target, row, Some(before))?;
         }
+        let made = matches!(change.op, Op::Created | Op::Snapshot) && !moved;
         let group = if sent.len() == target.columns.len() {
-            &mut self.upserts
+            if made {
+                &mut self.inserts
+            } else {
+                &mut self.upserts
+            }
         } else {
             let group = self.updates.entry(sent.clone());
             group.or_insert_with(|| Group::new(target, sent, false))
@@ -239,6 +250,7 @@ impl Run {
             let delete = self.deletes.query(Arc::clone(&target.delete));
             delete.execute(&mut *conn).await.map_err(failed)?;
         }
+        self.insert(conn).await?;
         if !self.upserts.is_empty() {
             let upsert = self.upserts.query(Arc::clone(&target.upsert));
             upsert.execute(&mut *conn).await.map_err(failed)?;
@@ -257,9 +269,42 @@ impl Run {
         Ok(())
     }
 
+    /// Writes rows that the source has made: as new ones where they are many and nothing speaks against it, or else wherever they are.
+    async fn insert(&self, conn: &mut PgConnection) -> Result<(), Failed> {
+        let (target, rows) = (&self.target, &self.inserts);
+        let failed = |error| self.failed(error);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if rows.rows >= FRESH_MIN && target.fresh.is_likely() {
+            let begun = sqlx::raw_sql("SAVEPOINT fresh").execute(&mut *conn).await;
+            begun.map_err(failed)?;
+            let insert = rows.query(Arc::clone(&target.insert));
+            let end = match insert.execute(&mut *conn).await {
+                Ok(_) => {
+                    target.fresh.was_right();
+                    "RELEASE fresh"
+                }
+                Err(sqlx::Error::Database(_)) => {
+                    target.fresh.was_wrong();
+                    "ROLLBACK TO fresh; RELEASE fresh"
+                }
+                Err(error) => return Err(failed(error)),
+            };
+            let ended = sqlx::raw_sql(end).execute(&mut *conn).await;
+            ended.map_err(failed)?;
+            if end.starts_with("RELEASE") {
+                return Ok(());
+            }
+        }
+        let upsert = rows.query(Arc::clone(&target.upsert));
+        upsert.execute(conn).await.map_err(failed)?;
+        Ok(())
+    }
+
     fn failed(&self, error: sqlx::Error) -> Failed {
-        let deletes =
-            !self.deletes.is_empty() && self.upserts.is_empty() && self.updates.is_empty();
+        let writes = !(self.inserts.is_empty() && self.upserts.is_empty());
+        let deletes = !self.deletes.is_empty() && !writes && self.updates.is_empty();
         failed(error, deletes)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lockstep_core::change::Op;
 use lockstep_core::connector::Outcome;
 use lockstep_core::diagnostic::Severity;
-use lockstep_core::{Cell, Kind, Value};
+use lockstep_core::{Cell, Column, Kind, Shape, Type, Value};
 use lockstep_postgres::connector;
 
 use common::*;
@@ -488,4 +488,69 @@ async fn a_batch_that_was_given_up_does_not_go_on_in_the_server() {
         () = until("1") => {}
     }
     until("0").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_said_to_be_new_are_written_wherever_they_are() {
+    let Some(database) = database("CREATE TABLE t(id int PRIMARY KEY, n int, UNIQUE (n))") else {
+        return;
+    };
+    let (sink, shape) = prepared(&database, "t").await;
+    let rows = |ids: std::ops::Range<i64>, add: i64| -> Vec<_> {
+        let row = |id| change(&shape, Op::Created, [Value::Int(id), Value::Int(id + add)]);
+        ids.map(row).collect()
+    };
+    let commit = async |at, changes| sink.apply(&step(at, changes)).await.unwrap();
+    commit(0, rows(0..100, 0)).await;
+    // Half of them are there, and one of those is another one by now.
+    database.sql("UPDATE t SET n = -1 WHERE id = 7").unwrap();
+    commit(1, rows(0..200, 0)).await;
+    assert_eq!(
+        database.sql("SELECT count(*), sum(n) FROM t").unwrap(),
+        "200|19900"
+    );
+    // What is refused for another reason is named as ever.
+    let mut wrong = rows(200..300, 0);
+    wrong.push(change(
+        &shape,
+        Op::Created,
+        [Value::Int(300), Value::Int(5)],
+    ));
+    let receipt = sink.apply(&step(2, wrong)).await;
+    assert_eq!(refused(receipt).first().unwrap().0, 100);
+    commit(2, rows(200..300, 0)).await;
+    assert_eq!(database.sql("SELECT count(*) FROM t").unwrap(), "300");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_made_as_its_shape_says_and_only_where_there_is_none() {
+    let Some(database) = database("CREATE SCHEMA sales; CREATE TABLE known(x int)") else {
+        return;
+    };
+    let sink = sink(&database, &["known", "sales.orders"]).await;
+    assert_eq!(sink.missing().await.unwrap(), ["sales.orders"]);
+    let decimal = Type::Decimal {
+        precision: Some(12),
+        scale: Some(2),
+    };
+    let shape = Shape {
+        name: "sales.orders".to_owned(),
+        columns: vec![
+            Column::new("No", Type::Int, false),
+            Column::new("at", Type::Timestamp, false),
+            Column::new("price", decimal, true),
+        ],
+        key: vec![1, 0],
+    };
+    for _ in 0..2 {
+        sink.create_table(&shape).await.unwrap();
+    }
+    let known = Shape {
+        name: "known".to_owned(),
+        ..shape.clone()
+    };
+    sink.create_table(&known).await.unwrap();
+    let made = sink.discover().await.unwrap();
+    assert_eq!(*made[1], shape);
+    assert_eq!(made[0].columns.len(), 1, "what is there stays as it is");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lockstep_core::position::Mark;
 use lockstep_core::{Cell, Error, Op, Result, Row};
 
-use super::{AGAIN_MAX, Stream, change};
+use super::{AGAIN_MAX, Stream, change, timestamp};
 use crate::pgoutput::{Old, Tuple};
 use crate::position::RowKey;
 use crate::tables::Layout;
@@ -55,6 +55,9 @@ impl Stream {
         let Some((place, layout)) = self.place_of(table)? else {
             return Ok(());
         };
+        if self.tables[place.table].outbox {
+            return Ok(());
+        }
         let mut row = layout.row(new);
         let before = old.map(|old| image(&layout, old));
         if let Some(Old::Full(_)) = old
@@ -88,6 +91,9 @@ impl Stream {
         let Some((place, layout)) = self.place_of(table)? else {
             return Ok(());
         };
+        if self.tables[place.table].outbox {
+            return Ok(());
+        }
         let before = image(&layout, old);
         if self.is_pending(place.table) {
             let key = layout.key(old.tuple());
@@ -107,6 +113,9 @@ impl Stream {
             let Some((place, _)) = self.place_of(*table)? else {
                 continue;
             };
+            if self.tables[place.table].outbox {
+                continue;
+            }
             let seen = self.is_seen();
             if let Some(chunk) = &mut self.chunk
                 && chunk.plan.table == place.table
@@ -117,6 +126,35 @@ impl Stream {
             self.tell(&place, Op::Truncated, Row::default(), None, 8);
         }
         Ok(())
+    }
+
+    /// A message of an application; `alone` is where it stands outside of any transaction.
+    pub(super) fn message(&mut self, alone: Option<u64>, prefix: &[u8], content: &[u8]) {
+        let (mark, at, wanted) = match (alone, &mut self.open) {
+            (Some(commit), _) => {
+                let mark = Mark { commit, ordinal: 1 };
+                // Nobody says when it was written, but it is sent at once.
+                (mark, timestamp(self.sent_at), true)
+            }
+            (None, Some(open)) => {
+                open.ordinal += 1;
+                let mark = Mark {
+                    commit: open.commit,
+                    ordinal: open.ordinal,
+                };
+                (mark, open.at, !open.ours)
+            }
+            (None, None) => return,
+        };
+        let known = self.messages.iter().find(|known| known.has(prefix));
+        let Some(known) = known.filter(|_| wanted && mark > self.covered) else {
+            return;
+        };
+        let row = known.row(mark, content);
+        self.batch
+            .push(change(&known.shape, Op::Created, row, None, mark, at));
+        self.bytes += content.len();
+        self.reading.mark = self.reading.mark.max(mark);
     }
 
     /// Where the next row stands; none where nobody asked for its table.

@@ -127,7 +127,12 @@ fn stream(todo: &[&str]) -> Stream {
             ..Cursor::default()
         },
     };
-    let mut stream = Stream::new(vec![captured(&["id", "a", "big"])], reading);
+    let mut stream = Stream::new(
+        vec![captured(&["id", "a", "big"])],
+        Vec::new(),
+        reading,
+        true,
+    );
     assert_eq!(stream.take(&relation()).unwrap(), Ask::Nothing);
     stream
 }

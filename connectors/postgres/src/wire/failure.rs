@@ -19,9 +19,10 @@ pub(crate) struct Refusal {
 
 /// Tells whether a server refused with this state.
 pub(crate) fn is_state(error: &Error, state: &str) -> bool {
-    let source = std::error::Error::source(error);
-    let refusal = source.and_then(|source| source.downcast_ref::<Refusal>());
-    refusal.is_some_and(|refusal| refusal.state == state)
+    let first = std::error::Error::source(error);
+    std::iter::successors(first, |cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<Refusal>())
+        .any(|refusal| refusal.state == state)
 }
 
 impl Refusal {

@@ -12,7 +12,12 @@ pub(crate) const HEADER: usize = 5;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Data {
     /// A piece of the log, decoded by the output plug-in.
-    Wal(Bytes),
+    Wal {
+        /// When the server sent it: microseconds since 2000.
+        at: i64,
+        /// The piece.
+        bytes: Bytes,
+    },
     /// The server's word on how far it has read.
     Keepalive {
         /// Everything before it has been sent, as far as it is for us.
@@ -40,12 +45,18 @@ pub(crate) fn whole(buffer: &[u8]) -> Result<Option<usize>> {
 /// Reads the body of a copied message of a replication stream.
 pub(crate) fn data(body: &Bytes) -> Result<Data> {
     // 'w', then start, end and time of the server, 8 bytes each; 'k', then end and time, and whether to answer.
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0_u64, |n, byte| n << 8 | u64::from(*byte))
+    };
     match (body.first(), body.len()) {
-        (Some(b'w'), 25..) => Ok(Data::Wal(body.slice(25..))),
+        (Some(b'w'), 25..) => Ok(Data::Wal {
+            at: number(&body[17..25]).cast_signed(),
+            bytes: body.slice(25..),
+        }),
         (Some(b'k'), 18..) => Ok(Data::Keepalive {
-            end: body[1..9]
-                .iter()
-                .fold(0, |n, byte| n << 8 | u64::from(*byte)),
+            end: number(&body[1..9]),
             reply: body[17] != 0,
         }),
         (tag, length) => Err(Error::unexpected(format!(

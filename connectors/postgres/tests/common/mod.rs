@@ -98,6 +98,7 @@ pub(crate) fn batch(changes: Vec<Change>) -> Batch {
         flow: "f".to_owned(),
         changes,
         progress: Vec::new(),
+        follows: false,
     }
 }
 

@@ -24,6 +24,13 @@ pub(crate) struct Setup {
     pub(crate) tables: Vec<String>,
 }
 
+/// A folder that is made only when a transaction is large.
+pub(crate) fn spool(system: &str) -> PathBuf {
+    std::env::temp_dir()
+        .join("lockstep-test-spools")
+        .join(system)
+}
+
 /// A source that runs.
 pub(crate) struct Running {
     pub(crate) feed: Feed,
@@ -36,7 +43,7 @@ impl Setup {
     pub(crate) fn new(url: &str, system: &str, tables: &[&str]) -> Setup {
         Setup {
             system: system.to_owned(),
-            config: serde_json::from_value(json!({ "url": url })).unwrap(),
+            config: serde_json::from_value(json!({ "url": url, "spool": spool(system) })).unwrap(),
             tables: tables.iter().map(|name| (*name).to_owned()).collect(),
         }
     }
