@@ -8,6 +8,10 @@ use lockstep_core::connector::Registry;
 #[must_use]
 pub fn registry() -> Registry {
     let registry = Registry::default();
+    #[cfg(feature = "mongodb")]
+    let registry = registry.with(lockstep_mongodb::connector());
+    #[cfg(feature = "mysql")]
+    let registry = registry.with(lockstep_mysql::connector());
     #[cfg(feature = "postgres")]
     let registry = registry.with(lockstep_postgres::connector());
     #[cfg(feature = "sqlite")]

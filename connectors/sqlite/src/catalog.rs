@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use lockstep_core::contract::drift::GONE;
 use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Column, Error, Result, Shape, Type};
 use rusqlite::{Connection, OptionalExtension};
@@ -55,6 +56,8 @@ pub(crate) struct ColumnInfo {
     pub(crate) kind: Option<Type>,
     /// Whether it may hold null.
     pub(crate) nullable: bool,
+    /// How long its texts are said to be at most; SQLite itself does not mind.
+    pub(crate) length: Option<u32>,
     /// Whether SQLite computes it.
     pub(crate) generated: bool,
     /// Whether a row may leave it out although it may not be null.
@@ -82,6 +85,7 @@ impl Table {
         let (kind, without_rowid) = kind_of(conn, name).map_err(failed)?.ok_or_else(|| {
             let known = names(conn).unwrap_or_default();
             Error::config(format!("no such table `{name}`"))
+                .code(GONE)
                 .help(suggestion(name, known.iter().map(String::as_str)))
         })?;
         let (columns, primary) = columns(conn, name, without_rowid).map_err(failed)?;
@@ -120,6 +124,7 @@ impl Table {
             name: column.name.clone(),
             kind: column.kind,
             nullable: column.nullable,
+            length: column.length,
         });
         Arc::new(Shape {
             name: self.name.clone(),
@@ -294,6 +299,7 @@ fn columns(
         let hidden: i64 = row.get(5)?;
         columns.push(ColumnInfo {
             name: row.get(0)?,
+            length: convert::length(&kind),
             kind: convert::declared(&kind),
             nullable: !(not_null || (without_rowid && place > 0)),
             generated: hidden == 2 || hidden == 3,
@@ -311,6 +317,11 @@ fn parents(conn: &Connection, name: &str) -> rusqlite::Result<Vec<String>> {
     conn.prepare_cached("SELECT DISTINCT \"table\" FROM pragma_foreign_key_list(?1) ORDER BY 1")?
         .query_map([name], |row| row.get(0))?
         .collect()
+}
+
+/// Whether a table or view of this name is there.
+pub(crate) fn is_there(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
+    Ok(kind_of(conn, name)?.is_some())
 }
 
 #[cfg(test)]

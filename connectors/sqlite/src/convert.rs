@@ -46,6 +46,15 @@ pub(crate) fn declared(text: &str) -> Option<Type> {
     })
 }
 
+/// How many characters a declaration such as `VARCHAR(40)` speaks of.
+pub(crate) fn length(text: &str) -> Option<u32> {
+    if declared(text) != Some(Type::Text) {
+        return None;
+    }
+    let (_, rest) = text.split_once('(')?;
+    rest.trim().trim_end_matches(')').trim().parse().ok()
+}
+
 /// The declaration of a column that holds values of a type exactly: [`declared`] gives the type back, or text for what SQLite's numbers cannot hold.
 pub(crate) fn declaration(kind: Type) -> String {
     match kind {

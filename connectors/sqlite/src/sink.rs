@@ -10,9 +10,10 @@ use lockstep_core::connector::{
 };
 use lockstep_core::{Column, Error, Kind, Result, Shape};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use uuid::Uuid;
 
 use crate::capture::{create_origin, has_table};
-use crate::catalog::Table;
+use crate::catalog::{Table, TableKind, is_there};
 use crate::check;
 use crate::client::{Access, Client, Worker, failure, quote};
 use crate::config::Config;
@@ -74,6 +75,47 @@ impl Sink for SqliteSink {
             .await
     }
 
+    async fn incarnation(&self, table: &str) -> Result<Option<String>> {
+        let table = table.to_owned();
+        self.client
+            .call(move |worker| {
+                // Nothing that goes with it can stand on a view or a virtual table.
+                if Table::read(&worker.conn, &table)?.kind != TableKind::Table {
+                    return Ok(None);
+                }
+                incarnation(&mut worker.conn, &table)
+                    .map_err(|error| failure("cannot mark the table", error))
+            })
+            .await
+    }
+
+    async fn missing(&self) -> Result<Vec<String>> {
+        let names = self.tables.clone();
+        self.client
+            .call(move |worker| {
+                let mut missing = Vec::new();
+                for name in names {
+                    let there = is_there(&worker.conn, &name);
+                    let failed = |error| failure("cannot read the file's schema", error);
+                    if !there.map_err(failed)? {
+                        missing.push(name);
+                    }
+                }
+                Ok(missing)
+            })
+            .await
+    }
+
+    async fn create_table(&self, table: &Shape) -> Result<()> {
+        let statement = declare(table);
+        self.client
+            .call(move |worker| {
+                let made = worker.conn.execute_batch(&statement);
+                made.map_err(|error| failure("cannot make a table", error))
+            })
+            .await
+    }
+
     async fn progress(&self, flow: &str) -> Result<Vec<LaneProgress>> {
         let flow = flow.to_owned();
         self.client
@@ -122,6 +164,54 @@ fn add_columns(conn: &mut Connection, table: &str, columns: &[Column]) -> Result
             .map_err(failed)?;
     }
     tx.commit().map_err(failed)
+}
+
+/// What marks a table: a trigger that never does anything and goes with the table, because SQLite itself gives another table of the same name the same numbers.
+const MARK: &str = "lockstep_mark_";
+
+/// The mark of a table, made where there is none.
+fn incarnation(conn: &mut Connection, table: &str) -> rusqlite::Result<Option<String>> {
+    let known = |conn: &Connection| {
+        conn.prepare_cached(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE AND substr(name, 1, length(?2)) = ?2",
+        )?
+        .query_row(params![table, MARK], |row| row.get::<_, String>(0))
+        .optional()
+    };
+    if let Some(mark) = known(conn)? {
+        return Ok(Some(mark));
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another worker may have come between.
+    if let Some(mark) = known(&tx)? {
+        return Ok(Some(mark));
+    }
+    let mark = format!("{MARK}{}", Uuid::now_v7().simple());
+    tx.execute_batch(&format!(
+        "CREATE TRIGGER {} AFTER DELETE ON {} WHEN 0 BEGIN SELECT 1; END",
+        quote(&mark),
+        quote(table)
+    ))?;
+    tx.commit()?;
+    Ok(Some(mark))
+}
+
+/// The statement that makes a table, unless it is there.
+fn declare(table: &Shape) -> String {
+    let column = |column: &Column| {
+        let kind = column.kind.map(convert::declaration).unwrap_or_default();
+        let null = if column.nullable { "" } else { " NOT NULL" };
+        format!("{} {kind}{null}", quote(&column.name))
+    };
+    let columns: Vec<String> = table.columns.iter().map(column).collect();
+    let key = table.key.iter();
+    let key: Vec<String> = key.map(|at| quote(&table.columns[*at].name)).collect();
+    format!(
+        "CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))",
+        quote(&table.name),
+        columns.join(", "),
+        key.join(", ")
+    )
 }
 
 fn progress(conn: &Connection, flow: &str) -> rusqlite::Result<Vec<LaneProgress>> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Source};
+use lockstep_core::connector::{Control, Emitter, Finding, Need, News, OpenContext, Source};
 use lockstep_core::{Error, Kind, Position, Result, Shape};
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -89,6 +89,7 @@ impl Source for SqliteSource {
         let mut begun = known.filter(|life| *life == reading.incarnation);
         // The first step is told even if it found nothing: that is how the runtime knows that there was nothing.
         let mut told = false;
+        let mut news = Vec::new();
         loop {
             let slot = out.room().await?;
             if begun.as_ref() != Some(&reading.incarnation) {
@@ -99,7 +100,9 @@ impl Source for SqliteSource {
             }
             let found = loop {
                 match self.step(&capture, reading.clone()).await? {
-                    Step::Read(found) if !told || worth_telling(&found, &reading) => {
+                    Step::Read(found)
+                        if !told || !news.is_empty() || worth_telling(&found, &reading) =>
+                    {
                         break Some(found);
                     }
                     Step::Read(found) => {
@@ -109,7 +112,9 @@ impl Source for SqliteSource {
                         }
                     }
                     Step::Moved | Step::Lost => {
-                        (capture, reading) = self.reenter(&reading, &capture, &out).await?;
+                        let (entered, at) = self.reenter(&reading, &capture, &out).await?;
+                        news.extend(reshaped(&capture, &entered));
+                        (capture, reading) = (entered, at);
                         if begun.as_ref() != Some(&reading.incarnation) {
                             break None;
                         }
@@ -118,9 +123,13 @@ impl Source for SqliteSource {
             };
             // Another life begins by saying where.
             let Some(found) = found else { continue };
+            let done = &reading.cursor.done;
+            let whole = found.reading.cursor.done.iter();
+            let whole = whole.filter(|table| !done.contains(table)).cloned();
+            news.extend(whole.map(News::Read));
             reading = found.reading;
             care.busy();
-            slot.emit(found.changes, reading.position())?;
+            slot.tell(found.changes, reading.position(), std::mem::take(&mut news))?;
             told = true;
             self.prune(&out, &mut care).await?;
             while let Some(Control::Backfill { table }) = asked(&out).await {
@@ -140,6 +149,16 @@ fn relax(conn: &Connection) -> Result<()> {
             .map_err(failed)?;
     }
     Ok(())
+}
+
+/// The tables that have another shape than before.
+fn reshaped(before: &Capture, now: &Capture) -> Vec<News> {
+    let shapes = now.tables.iter().map(|table| &table.shape);
+    let known = |shape: &&Arc<Shape>| before.tables.iter().any(|table| table.shape == **shape);
+    shapes
+        .filter(|shape| !known(shape))
+        .map(|shape| News::Shape(Arc::clone(shape)))
+        .collect()
 }
 
 /// What is worth a batch: changes, or a position that moved without any.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lockstep_core::connector::Receipt;
 use lockstep_core::diagnostic::Severity;
-use lockstep_core::{Kind, Row, Value};
+use lockstep_core::{Column, Kind, Row, Shape, Type, Value};
 use lockstep_sqlite::connector;
 use serde_json::json;
 
@@ -206,4 +206,32 @@ async fn values_that_are_equal_are_not_written_again_whatever_their_storage() {
         assert!(matches!(sink.apply(&one).await, Ok(Receipt::Committed(_))));
         assert_eq!(updates(), writes, "{text}, in part");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_made_as_its_shape_says_and_only_where_there_is_none() {
+    let file = File::with("CREATE TABLE known(x INTEGER)");
+    let cx = file.context(&["known", "orders"]);
+    let sink = connector().open_sink(config(), cx).await.unwrap();
+    assert_eq!(sink.missing().await.unwrap(), ["orders"]);
+    let shape = Shape {
+        name: "orders".to_owned(),
+        columns: vec![
+            Column::new("No", Type::Int, false),
+            Column::new("at", Type::Timestamp, false),
+            Column::new("note", Type::Text, true),
+        ],
+        key: vec![1, 0],
+    };
+    for _ in 0..2 {
+        sink.create_table(&shape).await.unwrap();
+    }
+    let known = Shape {
+        name: "known".to_owned(),
+        ..shape.clone()
+    };
+    sink.create_table(&known).await.unwrap();
+    let made = sink.discover().await.unwrap();
+    assert_eq!(*made[1], shape);
+    assert_eq!(made[0].columns.len(), 1, "what is there stays as it is");
 }

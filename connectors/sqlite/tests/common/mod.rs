@@ -236,6 +236,7 @@ pub(crate) fn batch(shape: &Arc<Shape>, rows: &[(i64, i64)]) -> Batch {
             reached: 1,
             position: None,
         }],
+        follows: false,
     }
 }
 
