@@ -311,7 +311,7 @@ fn what_the_databases_lack_is_found_at_the_line_that_asks_for_it() {
         (
             "\"companies\"",
             "\"company\"",
-            "lockstep.toml:7:9: error[LS-P002]: ",
+            "lockstep.toml:7:9: error[LS-E010]: ",
         ),
         (
             "\"erp.db\"",

@@ -262,9 +262,14 @@ pub fn apply(
     findings
 }
 
-/// What is wrong with approvals by themselves, for `lint`; who held which role when is known to a comparison only.
+/// What is wrong with approvals by themselves, for `lint`: whoever approved must hold the role, now or in the last release.
 #[must_use]
-pub fn lint(approvals: &[Approval], teams: &Teams, today: Date) -> Vec<Diagnostic> {
+pub fn lint(
+    approvals: &[Approval],
+    teams: &Teams,
+    released: &Teams,
+    today: Date,
+) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     for approval in approvals {
         if let Some(fault) = approval.faults(today) {
@@ -279,6 +284,10 @@ pub fn lint(approvals: &[Approval], teams: &Teams, today: Date) -> Vec<Diagnosti
                     .at(approval.at("contract"))
                     .help("delete the file"),
             );
+        } else if let Some(fault) = approval.not_entitled(teams)
+            && approval.not_entitled(released).is_some()
+        {
+            findings.push(fault);
         }
     }
     findings
@@ -460,7 +469,14 @@ mod tests {
             (false, vec!["LS-K015"])
         );
         // Who held the role before the change is not known to `lint`.
-        assert!(lint(&[by("joe")], &teams(), day("2026-06-01")).is_empty());
+        let now = teams();
+        let none = Teams::from([("customer".to_owned(), BTreeMap::new())]);
+        for (teams, released, expected) in [(&now, &none, 1), (&none, &now, 1), (&none, &none, 2)] {
+            let approvals = [by("Jane@example.com"), by("joe")];
+            let found = lint(&approvals, teams, released, day("2026-06-01"));
+            assert_eq!(found.len(), expected, "{found:?}");
+            assert!(found.iter().all(|fault| fault.code == "LS-K015"));
+        }
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! A contract is taken apart into parts under the pointers that findings use, so a change and the finding about it meet by name.
 //! Knows nothing of compatibility: whoever has findings says which changes break.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lockstep_core::contract::wire::to_json;
-use lockstep_core::contract::{Check, Contract, Deprecation, Extra, Field, Inner, Rule};
+use lockstep_core::contract::{Check, Contract, Deprecation, Extra, Field, Inner, Loaded, Rule};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -60,13 +60,21 @@ pub enum Group {
 /// The changes from one version to another; `breaks` gives the rules that are broken at a part.
 #[must_use]
 pub fn changes(
-    old: &Contract,
-    new: &Contract,
+    old: &Loaded,
+    new: &Loaded,
     breaks: &dyn Fn(&str) -> Vec<&'static str>,
 ) -> Vec<Change> {
-    let (before, after) = (parts(old), parts(new));
+    let (mut before, mut after) = (parts(&old.contract), parts(&new.contract));
+    let mut words = BTreeSet::new();
+    // A release leaves out what only people read, so that it says nothing of it.
+    if let (Some(was), Some(is)) = (old.places.remarks(), new.places.remarks()) {
+        for (parts, remarks) in [(&mut before, was), (&mut after, is)] {
+            words.extend(remarks.keys().cloned());
+            parts.extend(remarks.clone());
+        }
+    }
     let mut changes = Vec::new();
-    let pointers: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let pointers: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     for pointer in pointers {
         let (was, is) = (before.get(pointer), after.get(pointer));
         if was == is {
@@ -87,7 +95,7 @@ pub fn changes(
         let rules = breaks(pointer);
         let group = if !rules.is_empty() {
             Group::Breaking
-        } else if is_documentation(pointer) {
+        } else if is_documentation(pointer) || words.contains(pointer) {
             Group::Documentation
         } else {
             Group::Compatible
@@ -115,8 +123,43 @@ pub fn changes(
             rules,
         });
     }
+    join_renamed(&old.contract, &new.contract, &mut changes);
     changes.sort_by(|a, b| (a.group, &a.pointer).cmp(&(b.group, &b.pointer)));
     changes
+}
+
+/// Says of a rule that came as another one went, and is the same, that it has another name.
+fn join_renamed(old: &Contract, new: &Contract, changes: &mut Vec<Change>) {
+    let only = |these: &Contract, those: &Contract| -> Vec<Rule> {
+        let known = |rule: &&Rule| !those.rules.iter().any(|other| other.name == rule.name);
+        these.rules.iter().filter(known).cloned().collect()
+    };
+    let mut fresh = only(new, old);
+    for gone in only(old, new) {
+        let same = |rule: &Rule| {
+            let named = Rule {
+                name: gone.name.clone(),
+                ..rule.clone()
+            };
+            named == gone
+        };
+        let Some(at) = fresh.iter().position(same) else {
+            continue;
+        };
+        let rule = fresh.remove(at);
+        let pointer = |rule: &Rule| format!("/rules/{}", rule.name);
+        let (was, is) = (pointer(&gone), pointer(&rule));
+        changes.retain(|change| change.pointer != was && change.pointer != is);
+        changes.push(Change {
+            what: What::Changed,
+            group: Group::Documentation,
+            pointer: is,
+            message: format!("rule `{}` renamed to `{}`", gone.name, rule.name),
+            old: Some(gone.name.clone().into()),
+            new: Some(rule.name.into()),
+            rules: Vec::new(),
+        });
+    }
 }
 
 fn holders(pointer: &str) -> impl Iterator<Item = &str> {
@@ -242,7 +285,9 @@ pub fn parts(contract: &Contract) -> BTreeMap<String, Json> {
         let value = json!({ "value": level.value, "unit": level.unit });
         parts.put(&format!("/levels/{}{element}", level.property), value);
     }
-    for rule in &contract.rules {
+    // What a service level implies comes and goes with the level.
+    let own = contract.rules.iter();
+    for rule in own.filter(|rule| !terms.implies(&contract.entity, rule)) {
         parts.rule(rule);
     }
     for migration in &contract.migrations {
@@ -478,8 +523,12 @@ mod tests {
 
     use super::*;
 
-    fn contract(fields: Vec<Field>) -> Contract {
-        Contract::new("thing", Version::new(1, 0, 0), fields)
+    fn contract(fields: Vec<Field>) -> Loaded {
+        Loaded {
+            contract: Contract::new("thing", Version::new(1, 0, 0), fields),
+            places: Default::default(),
+            findings: Vec::new(),
+        }
     }
 
     use semver::Version;

@@ -49,6 +49,24 @@ pub struct Unreadable {
     pub environment: bool,
 }
 
+/// What in data cannot be read, and keeps what follows from being read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The line, from 1.
+    pub line: u64,
+    /// Why.
+    pub why: String,
+}
+
+impl Fault {
+    fn new(line: u64, why: impl Into<String>) -> Fault {
+        Fault {
+            line,
+            why: why.into(),
+        }
+    }
+}
+
 /// A file of records.
 #[derive(Clone, Debug)]
 pub struct DataFile {
@@ -58,28 +76,33 @@ pub struct DataFile {
     pub form: Form,
 }
 
+impl Form {
+    /// The form that the end of a file's name tells.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Form> {
+        let end = path.extension().and_then(|end| end.to_str());
+        match end.map(str::to_ascii_lowercase).as_deref() {
+            Some("jsonl" | "ndjson") => Some(Form::Lines),
+            Some("json") => Some(Form::Document),
+            Some("csv" | "tsv") => Some(Form::Table),
+            _ => None,
+        }
+    }
+}
+
 impl DataFile {
     /// A file whose form is told by the end of its name.
     ///
     /// # Errors
     /// The name ends in nothing that is known.
     pub fn of(path: &Path) -> Result<DataFile, Unreadable> {
-        let end = path.extension().and_then(|end| end.to_str());
-        let form = match end.map(str::to_ascii_lowercase).as_deref() {
-            Some("jsonl" | "ndjson") => Form::Lines,
-            Some("json") => Form::Document,
-            Some("csv" | "tsv") => Form::Table,
-            _ => {
-                let message = format!(
-                    "`{}` has no form that is known; data is read from .jsonl, .ndjson, .json, .csv and .tsv",
-                    path.display()
-                );
-                return Err(Unreadable {
-                    message,
-                    environment: false,
-                });
-            }
-        };
+        let form = Form::of(path).ok_or_else(|| Unreadable {
+            message: format!(
+                "`{}` has no form that is known; data is read from .jsonl, .ndjson, .json, .csv and .tsv",
+                path.display()
+            ),
+            environment: false,
+        })?;
         Ok(DataFile {
             path: path.to_owned(),
             form,
@@ -99,19 +122,35 @@ impl DataFile {
             ),
             environment: true,
         })?;
-        let read = match self.form {
-            Form::Lines => read_lines(file, each),
-            Form::Document => read_document(file, each),
-            Form::Table => read_table(file, each),
-        };
-        read.map_err(|why| Unreadable {
-            message: format!("`{}` cannot be read: {why}", self.path.display()),
+        read(file, self.form, each).map_err(|fault| Unreadable {
+            message: format!(
+                "`{}` cannot be read: line {}: {}",
+                self.path.display(),
+                fault.line,
+                fault.why
+            ),
             environment: false,
         })
     }
 }
 
-fn read_lines(file: impl Read, each: &mut dyn FnMut(Piece<'_>, u64)) -> Result<(), String> {
+/// Hands over every record of some data with its line.
+///
+/// # Errors
+/// The data cannot be read further; what stands before that place has been handed over.
+pub fn read(
+    input: impl Read,
+    form: Form,
+    each: &mut dyn FnMut(Piece<'_>, u64),
+) -> Result<(), Fault> {
+    match form {
+        Form::Lines => read_lines(input, each),
+        Form::Document => read_document(input, each),
+        Form::Table => read_table(input, each),
+    }
+}
+
+fn read_lines(file: impl Read, each: &mut dyn FnMut(Piece<'_>, u64)) -> Result<(), Fault> {
     let mut input = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut line = Vec::new();
     let mut number = 0;
@@ -122,13 +161,11 @@ fn read_lines(file: impl Read, each: &mut dyn FnMut(Piece<'_>, u64)) -> Result<(
         match read {
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(error) => return Err(reason(&error)),
+            Err(error) => return Err(Fault::new(number + 1, reason(&error))),
         }
         number += 1;
         if line.len() > LINE_BYTES_MAX {
-            return Err(format!(
-                "line {number} is longer than {LINE_BYTES_MAX} bytes"
-            ));
+            return Err(Fault::new(number, too_long()));
         }
         let text = after_mark(&line, number).trim_ascii();
         if !text.is_empty() {
@@ -137,35 +174,44 @@ fn read_lines(file: impl Read, each: &mut dyn FnMut(Piece<'_>, u64)) -> Result<(
     }
 }
 
-fn read_document(file: File, each: &mut dyn FnMut(Piece<'_>, u64)) -> Result<(), String> {
-    let mut text = String::new();
-    let read = file.take(DOCUMENT_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| reason(&error))?;
-    if text.len() as u64 > DOCUMENT_BYTES_MAX {
-        return Err(format!(
-            "it has more than {DOCUMENT_BYTES_MAX} bytes; write one record a line as .jsonl"
-        ));
-    }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let (mut line, mut counted) = (1, 0);
-    lines::items(text, &mut |item, offset| {
-        let between = &text.as_bytes()[counted..offset];
-        line += between.iter().filter(|byte| **byte == b'\n').count() as u64;
-        counted = offset;
-        each(Piece::Json(item.as_bytes()), line);
-    })
+fn too_long() -> String {
+    format!("it is longer than {LINE_BYTES_MAX} bytes")
 }
 
-fn read_table(file: impl Read, each: &mut dyn FnMut(Piece<'_>, u64)) -> Result<(), String> {
+fn read_document(file: impl Read, each: &mut dyn FnMut(Piece<'_>, u64)) -> Result<(), Fault> {
+    let mut bytes = Vec::new();
+    let read = file.take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Fault::new(1, reason(&error)))?;
+    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+        let why = format!(
+            "the document has more than {DOCUMENT_BYTES_MAX} bytes; write one record a line as .jsonl"
+        );
+        return Err(Fault::new(1, why));
+    }
+    let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let line = 1 + lines(&bytes[..error.valid_up_to()]);
+        Fault::new(line, "it is not UTF-8 text")
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (mut line, mut counted) = (1, 0);
+    let read = lines::items(text, &mut |item, offset| {
+        line += lines(&text.as_bytes()[counted..offset]);
+        counted = offset;
+        each(Piece::Json(item.as_bytes()), line);
+    });
+    read.map_err(|(line, why)| Fault::new(line, why))
+}
+
+fn read_table(file: impl Read, each: &mut dyn FnMut(Piece<'_>, u64)) -> Result<(), Fault> {
     let mut lines = Rows::new(BufReader::with_capacity(BUFFER_BYTES, file));
     let Some((_, names)) = lines.next()? else {
         return Ok(());
     };
-    let names = names.map_err(|why| format!("line 1: {why}"))?;
+    let names = names.map_err(|why| Fault::new(1, why))?;
     if let Some(name) = cells::twice(&names) {
-        return Err(format!(
-            "line 1: the column `{name}` stands twice; rename one of them"
-        ));
+        let why = format!("the column `{name}` stands twice; rename one of them");
+        return Err(Fault::new(1, why));
     }
     while let Some((line, row)) = lines.next()? {
         match row {
@@ -205,7 +251,7 @@ impl<R: Read> Rows<R> {
     }
 
     /// The next row that is not blank.
-    fn next(&mut self) -> Result<Option<Numbered>, String> {
+    fn next(&mut self) -> Result<Option<Numbered>, Fault> {
         loop {
             let Some(start) = self.gather()? else {
                 return Ok(None);
@@ -223,7 +269,7 @@ impl<R: Read> Rows<R> {
     }
 
     /// Gathers the lines of the next row; gives the number of the first.
-    fn gather(&mut self) -> Result<Option<u64>, String> {
+    fn gather(&mut self) -> Result<Option<u64>, Fault> {
         self.text.clear();
         let start = self.number + 1;
         let mut open = None;
@@ -235,9 +281,10 @@ impl<R: Read> Rows<R> {
                 .by_ref()
                 .take(most)
                 .read_until(b'\n', &mut self.text);
-            if read.map_err(|error| reason(&error))? == 0 {
+            let failed = |error: std::io::Error| Fault::new(self.number + 1, reason(&error));
+            if read.map_err(failed)? == 0 {
                 return match open {
-                    Some(line) => Err(format!("line {line}: a quote is never closed")),
+                    Some(line) => Err(Fault::new(line, "a quote is never closed")),
                     None => Ok(None),
                 };
             }
@@ -245,9 +292,10 @@ impl<R: Read> Rows<R> {
             if self.text.len() > LINE_BYTES_MAX {
                 return Err(match open {
                     Some(line) => {
-                        format!("line {line}: a quote is not closed within {LINE_BYTES_MAX} bytes")
+                        let why = format!("a quote is not closed within {LINE_BYTES_MAX} bytes");
+                        Fault::new(line, why)
                     }
-                    None => format!("line {start} is longer than {LINE_BYTES_MAX} bytes"),
+                    None => Fault::new(start, too_long()),
                 });
             }
             let line = after_mark(&self.text[from..], self.number);

@@ -182,6 +182,18 @@ impl Git {
         Ok((said.status.success() && !path.is_empty()).then(|| PathBuf::from(path)))
     }
 
+    /// When the commit was made that the work tree is on; `None` where there is none.
+    ///
+    /// # Errors
+    /// Git cannot be run.
+    pub fn time(&self) -> Result<Option<jiff::Timestamp>, Trouble> {
+        let args = ["show", "-s", "--no-show-signature", "--format=%ct", "HEAD"];
+        let said = self.output(&args, None)?;
+        let seconds = first_line(&said.stdout).parse::<i64>().ok();
+        let seconds = seconds.filter(|_| said.status.success());
+        Ok(seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()))
+    }
+
     /// The value of a setting, such as `user.email`.
     ///
     /// # Errors

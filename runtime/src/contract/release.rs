@@ -46,12 +46,14 @@ pub struct Plan {
     pub version: Version,
     /// The release file.
     pub lock: String,
-    /// What `core` finds about the release, approvals not yet applied.
+    /// What `core` finds about the release, with what was approved.
     pub items: Vec<Item>,
 }
 
 impl Plan {
     /// The plan for a contract; `None` where nothing changed since its last release.
+    ///
+    /// `excuse` applies approvals: a step that somebody approved is high enough.
     ///
     /// # Errors
     /// The version asked for cannot be used.
@@ -60,6 +62,7 @@ impl Plan {
         entry: &Entry,
         wanted: &Wanted,
         setting: &Setting<'_>,
+        excuse: &dyn Fn(&mut Vec<Item>),
     ) -> Result<Option<Plan>, Trouble> {
         let contract = &entry.loaded.contract;
         let releases: Vec<_> = repository.releases_of(&contract.id).collect();
@@ -68,7 +71,7 @@ impl Plan {
         if let Some(last) = last
             && !explicit
             && contract.version == last.loaded.contract.version
-            && changes(&last.loaded.contract, contract, &|_| Vec::new()).is_empty()
+            && changes(&last.loaded, &entry.loaded, &|_| Vec::new()).is_empty()
         {
             return Ok(None);
         }
@@ -86,7 +89,9 @@ impl Plan {
                 new: Some(&loaded),
                 releases: releases.clone(),
             };
-            judge::compare(&pair, setting)
+            let mut items = judge::compare(&pair, setting);
+            excuse(&mut items);
+            items
         };
         let version = match (wanted, last) {
             (Wanted::Version(version), _) => version.clone(),
@@ -133,16 +138,16 @@ impl Plan {
             .filter(|item| item.approved.is_none() && item.severity == Severity::Error)
     }
 
-    /// Writes the version into the contract and the release file beside it.
+    /// What would be written, after everything that would refuse it was looked at.
     ///
     /// # Errors
-    /// The files cannot be written, the version cannot be put into the text, or somebody published it meanwhile.
-    pub fn perform(&self, repository: &Repository) -> Result<(), Trouble> {
+    /// The version cannot be put into the text, the contract with it cannot be run, or the release file is there already.
+    pub fn prepare(&self, repository: &Repository) -> Result<Option<Prepared>, Trouble> {
         let (Some(entry), Some(text)) = (
             repository.contract(&self.contract),
             repository.files.text(&self.file),
         ) else {
-            return Ok(());
+            return Ok(None);
         };
         let edited = if self.written == self.version {
             text.to_string()
@@ -171,14 +176,42 @@ impl Plan {
                     }),
                 environment: false,
             })?;
-        let lock = Path::new(&self.lock);
+        let lock = PathBuf::from(&self.lock);
         if lock.exists() {
-            return Err(taken(lock));
+            return Err(taken(&lock));
         }
-        if *edited != **text {
-            replace(Path::new(&self.file), &edited)?;
+        Ok(Some(Prepared {
+            file: PathBuf::from(&self.file),
+            text: (*edited != **text).then_some(edited),
+            lock,
+            frozen: contract::lock::write(&loaded),
+        }))
+    }
+}
+
+/// A release whose texts are made and not yet written.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    file: PathBuf,
+    /// The contract's text with its version, where that is another one.
+    text: Option<String>,
+    lock: PathBuf,
+    frozen: String,
+}
+
+impl Prepared {
+    /// Writes the version into the contract and the release file beside it.
+    ///
+    /// # Errors
+    /// The files cannot be written, or somebody published the version meanwhile.
+    pub fn perform(&self) -> Result<(), Trouble> {
+        if self.lock.exists() {
+            return Err(taken(&self.lock));
         }
-        create(lock, &contract::lock::write(&loaded))
+        if let Some(text) = &self.text {
+            replace(&self.file, text)?;
+        }
+        create(&self.lock, &self.frozen)
     }
 }
 
@@ -199,7 +232,8 @@ fn least(last: &Version, written: &Version, is_enough: &dyn Fn(&Version) -> bool
 fn is_too_low(items: &[Item]) -> bool {
     items
         .iter()
-        .any(|item| item.severity == Severity::Error && item.rule.starts_with("LSC-VERSION"))
+        .filter(|item| item.severity == Severity::Error && item.approved.is_none())
+        .any(|item| item.rule.starts_with("LSC-VERSION"))
 }
 
 fn refused(code: &'static str, entry: &Entry, message: String, help: String) -> Trouble {

@@ -4,17 +4,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One person or company that buys.
+///
+/// Its key is `id`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Customer {
     /// Identifies the customer everywhere.
     #[schemars(length(min = 1, max = 64))]
     pub id: String,
-    /// The name a person or company goes by. Personal.
+    /// The name a person or company goes by. Classified as personal.
     #[schemars(length(min = 1, max = 200))]
     pub name: String,
     /// The market segment. More may come.
     pub segment: CustomerSegment,
-    /// Where mail reaches the customer, if known. Personal.
+    /// Where mail reaches the customer, if known. Classified as personal.
     #[schemars(length(max = 254), regex(pattern = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"))]
     pub email: Option<String>,
     /// The country as ISO 3166-1 alpha-2 code.

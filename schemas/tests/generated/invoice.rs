@@ -6,6 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One invoice for one order.
+///
+/// Its key is `id`.
+/// The rule `due_after_issue` is checked by the gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Invoice {
     /// Identifies the invoice everywhere.

@@ -5,6 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One order of one customer; its lines are the entity order_line.
+///
+/// Its key is `id`.
+/// The rule `ship_after_order` is checked by the gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Order {
     /// Identifies the order everywhere.

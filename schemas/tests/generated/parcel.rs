@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// One parcel, `weighed` & *sealed* <script>alert('x')</script> | it's sent.
+///
+/// Its key is `id`.
+/// The rule `light_is_cheap` is checked by the gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Parcel {
     /// Id.
@@ -34,7 +37,7 @@ pub struct Parcel {
     /// Fragile.
     #[serde(default = "parcel_fragile_default")]
     pub fragile: bool,
-    /// Mail. Personal.
+    /// Mail. Classified as personal.
     #[schemars(length(max = 254), regex(pattern = r"^[^@\s]+@[^@\s]+$"))]
     pub mail: Option<String>,
     /// Label. Bytes in base64. At most 64 bytes.

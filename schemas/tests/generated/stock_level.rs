@@ -5,6 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The stock of one product at one location.
+///
+/// Its key is `product_id`, `location`.
+/// The rule `reserved_in_stock` is checked by the gate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StockLevel {
     /// The product.

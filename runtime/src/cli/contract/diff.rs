@@ -138,7 +138,7 @@ impl Changed {
                 });
                 at.map(|item| item.rule).collect()
             };
-            changed.changes = changes(&old.contract, &new.contract, &breaks);
+            changed.changes = changes(old, new, &breaks);
             if changed.changes.is_empty() && changed.old_version == changed.new_version {
                 return None;
             }

@@ -1,5 +1,7 @@
 //! `lockstep contract gen`.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use lockstep_core::contract::{Contract, document};
 
@@ -9,6 +11,7 @@ use crate::cli::{Context, Exit};
 use crate::config::Config;
 use crate::contract::generate::lineage::{End, Flow};
 use crate::contract::generate::{asyncapi, avro, docs, json_schema, lineage, rust, sql};
+use crate::contract::git::Git;
 
 /// Write contracts in another form
 ///
@@ -89,7 +92,7 @@ enum Form {
         /// Also a job with column lineage for every flow of the configuration
         #[arg(long)]
         flows: bool,
-        /// The events' time [default: now]
+        /// The events' time [default: SOURCE_DATE_EPOCH, else the time of the last commit]
         #[arg(long, value_name = "TIMESTAMP")]
         at: Option<Timestamp>,
     },
@@ -254,7 +257,7 @@ impl Form {
                 })
             }
             Form::OpenLineage { flows, at, .. } => {
-                let at = at.unwrap_or_else(Timestamp::now);
+                let at = event_time(cx, *at)?;
                 let mut list = each(".openlineage.json", &|contract| {
                     lineage::dataset(contract, at).to_string()
                 });
@@ -269,6 +272,31 @@ impl Form {
             }),
         })
     }
+}
+
+/// The time of events, which is none of the clock's: the same contract gives the same text.
+fn event_time(cx: &Context, said: Option<Timestamp>) -> Result<Timestamp, Exit> {
+    if let Some(at) = said {
+        return Ok(at);
+    }
+    if let Some(seconds) = std::env::var_os("SOURCE_DATE_EPOCH") {
+        let seconds = seconds.to_str().and_then(|text| text.parse::<i64>().ok());
+        let at = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        return at.ok_or_else(|| {
+            let message = "SOURCE_DATE_EPOCH is no number of seconds".to_owned();
+            cx.unknown(
+                message,
+                "set it to seconds since 1970, or say `--at`".to_owned(),
+            )
+        });
+    }
+    let commit = Git::open(Path::new(".")).and_then(|git| git.time());
+    commit.ok().flatten().ok_or_else(|| {
+        cx.unknown(
+            "nothing says the time of the events: there is no commit here".to_owned(),
+            "say it with `--at 2026-01-31T12:00:00Z`, or set SOURCE_DATE_EPOCH".to_owned(),
+        )
+    })
 }
 
 /// A job event for every flow of these contracts.

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use lockstep_core::Shape;
 use lockstep_core::connector::{DynReader, OpenContext, Page, RawConfig};
-use lockstep_core::diagnostic::{Diagnostic, suggestion};
 use lockstep_core::error::Error;
 
-use super::written::{Document, Out, Written, definition, read};
+use super::written::{Document, Out, Written, definition, open};
 use crate::cli::{Context, Exit};
 use crate::config::preflight::{self, within_deadline};
+use crate::contract::data;
 use crate::contract::import::{self, Asked, Draft, Imported, sample};
 
 /// Make a contract from another form
@@ -228,7 +228,9 @@ impl Form {
             ),
             Form::Table(table) => table.drafts(cx, asked).await,
             Form::Sample { source, form } => {
-                let form = form.map(Into::into).or_else(|| sample::Form::of(source));
+                let form = form
+                    .map(Into::into)
+                    .or_else(|| data::Form::of(source.as_ref()));
                 let Some(form) = form else {
                     let message =
                         format!("the name `{source}` does not say what form the sample has");
@@ -237,45 +239,21 @@ impl Form {
                         "say it with `--form json`, `jsonl` or `csv`".to_owned(),
                     ));
                 };
-                let text = sample_text(source, form)
-                    .map_err(|findings| cx.fail(&findings, Exit::Usage))?;
-                done(source, sample::import(source, &text, form, asked))
+                let input = open(source).map_err(|findings| cx.fail(&findings, Exit::Usage))?;
+                done(source, sample::import(source, input, form, asked))
             }
         }
     }
 }
 
-impl From<SampleForm> for sample::Form {
-    fn from(form: SampleForm) -> sample::Form {
+impl From<SampleForm> for data::Form {
+    fn from(form: SampleForm) -> data::Form {
         match form {
-            SampleForm::Json => sample::Form::Json,
-            SampleForm::Jsonl => sample::Form::JsonLines,
-            SampleForm::Csv => sample::Form::Csv,
+            SampleForm::Json => data::Form::Document,
+            SampleForm::Jsonl => data::Form::Lines,
+            SampleForm::Csv => data::Form::Table,
         }
     }
-}
-
-/// The text of a sample; of one that is too large, its whole rows up to the limit.
-fn sample_text(source: &str, form: sample::Form) -> Result<String, Vec<Diagnostic>> {
-    let mut bytes = read(source, sample::SAMPLE_BYTES_MAX)?;
-    if bytes.len() > sample::SAMPLE_BYTES_MAX && form != sample::Form::Json {
-        let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
-        bytes.truncate(end);
-    }
-    let bytes = bytes
-        .strip_prefix(b"\xef\xbb\xbf".as_slice())
-        .map(<[u8]>::to_vec)
-        .unwrap_or(bytes);
-    String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count();
-        vec![
-            Diagnostic::error("LS-I101", format!("line {line} of `{source}` is not UTF-8"))
-                .help("save the file as UTF-8"),
-        ]
-    })
 }
 
 impl Table {
@@ -304,15 +282,14 @@ impl Table {
         cx: &Context,
         source: &str,
     ) -> Result<(String, Box<dyn DynReader>, Shape), Exit> {
-        let config = cx.load()?;
-        let parts = source
-            .split_once('.')
-            .filter(|(system, _)| config.systems.contains_key(*system));
-        let Some((system, table)) = parts else {
-            let named = source.split('.').next().unwrap_or(source);
-            let help = suggestion(named, config.systems.keys().map(String::as_str));
-            return Err(cx.unknown(format!("no such system `{named}`"), help));
+        let Some((system, table)) = source.split_once('.') else {
+            let message = format!("`{source}` names no table");
+            return Err(cx.unknown(
+                message,
+                "write SYSTEM.TABLE, such as `shop.customers`".to_owned(),
+            ));
         };
+        let config = cx.load_system(system)?;
         let opened =
             within_deadline(preflight::open_reader(&config, &cx.registry, system, table)).await;
         match opened {
@@ -333,6 +310,7 @@ impl Table {
         let scheme = url.split(':').next().unwrap_or_default();
         let (connector, key, value) = match scheme {
             "postgres" | "postgresql" => ("postgres", "url", url),
+            "mysql" | "mariadb" => ("mysql", "url", url),
             "sqlite" | "file" => {
                 let path = url.split_once(':').map_or("", |(_, path)| path);
                 ("sqlite", "path", path.strip_prefix("//").unwrap_or(path))
@@ -340,7 +318,7 @@ impl Table {
             _ => {
                 return Err(cx.unknown(
                     "the URL is of no known kind of database".to_owned(),
-                    "write postgres://…, or sqlite:FILE; other systems are named in lockstep.toml"
+                    "write postgres://…, mysql://… or sqlite:FILE; other systems are named in lockstep.toml"
                         .to_owned(),
                 ));
             }

@@ -4,6 +4,7 @@ use super::opening::{Paths, Reporting, today};
 use crate::cli::{Context, Exit};
 use crate::contract::Trouble;
 use crate::contract::approvals;
+use crate::contract::judge::{self, Before};
 use crate::contract::report::Item;
 use crate::contract::repository::Repository;
 
@@ -36,7 +37,9 @@ impl Args {
 
     fn lint(&self, cx: &Context) -> Result<(Repository, Vec<Item>), Trouble> {
         let repository = self.paths.open(cx)?;
-        let approvals = approvals::lint(&repository.approvals, &repository.teams(), today());
+        let released = judge::teams(&repository, &Before::Releases);
+        let teams = repository.teams();
+        let approvals = approvals::lint(&repository.approvals, &teams, &released, today());
         let items = repository
             .findings
             .iter()

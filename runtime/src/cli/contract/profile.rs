@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use comfy_table::{Table as Grid, presets};
 use lockstep_core::contract::profile::{FieldProfile, Guess, Profile, Profiler};
 use lockstep_core::contract::{Class, Contract, Field, Format, Inner};
-use lockstep_core::diagnostic::suggestion;
 
 use super::data::{Progress, unreadable};
 use super::named;
@@ -146,11 +145,7 @@ impl Args {
         name: &str,
         contract: Option<&Contract>,
     ) -> Result<(Profile, usize), Exit> {
-        let config = cx.load()?;
-        if !config.systems.contains_key(system) {
-            let help = suggestion(system, config.systems.keys().map(String::as_str));
-            return Err(cx.unknown(format!("there is no system `{system}`"), help));
-        }
+        let config = cx.load_system(system)?;
         let table = Table::open(cx, &config, system, name).await?;
         let columns: Vec<String> = table.shape.names().map(str::to_owned).collect();
         let mut profiler = self.profiler(contract);

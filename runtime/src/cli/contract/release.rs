@@ -135,20 +135,18 @@ impl Args {
             consumers: &consumers,
             today: today(),
         };
+        let teams = judge::teams(&repository, &Before::Releases);
+        let excuse = |items: &mut Vec<Item>| {
+            let approvals = &repository.approvals;
+            approvals::apply(items, approvals, &teams, setting.today, &|_| true);
+        };
         let mut plans = Vec::new();
         for entry in &entries {
-            plans.extend(Plan::of(&repository, entry, &self.wanted(), &setting)?);
+            let wanted = self.wanted();
+            plans.extend(Plan::of(&repository, entry, &wanted, &setting, &excuse)?);
         }
         let mut items: Vec<Item> = own_errors(&repository, &entries, self.all);
-        let teams = judge::teams(&repository, &Before::Releases);
-        for plan in &mut plans {
-            approvals::apply(
-                &mut plan.items,
-                &repository.approvals,
-                &teams,
-                setting.today,
-                &|_| true,
-            );
+        for plan in &plans {
             items.extend(
                 plan.items
                     .iter()
@@ -158,9 +156,14 @@ impl Args {
         }
         let ok = items.iter().all(|item| item.approved.is_some());
         let written = ok && !self.dry_run && !plans.is_empty();
-        if written {
+        if ok {
+            // Everything is looked at before anything is written, and where nothing will be.
+            let mut prepared = Vec::new();
             for plan in &plans {
-                plan.perform(&repository)?;
+                prepared.extend(plan.prepare(&repository)?);
+            }
+            for release in prepared.iter().filter(|_| written) {
+                release.perform()?;
             }
         }
         Ok(Releases {

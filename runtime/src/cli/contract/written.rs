@@ -1,6 +1,6 @@
 //! Texts that a command makes: to standard output, into files, or as JSON.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lockstep_core::diagnostic::Diagnostic;
@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::cli::{Context, Exit};
+use crate::contract::files::reason;
 use crate::contract::import::DEFINITION_BYTES_MAX;
 
 /// The result of `lockstep contract gen`, `import` and `init` with `--json`.
@@ -155,27 +156,29 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     std::fs::write(path, format!("{text}{end}"))
 }
 
-/// Reads a file, or standard input where it is `-`, up to one byte more than `most`.
-pub(super) fn read(source: &str, most: usize) -> Result<Vec<u8>, Vec<Diagnostic>> {
-    let mut bytes = Vec::new();
-    let limit = most as u64 + 1;
-    let done = if source == "-" {
-        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(source).and_then(|file| file.take(limit).read_to_end(&mut bytes))
-    };
-    match done {
-        Ok(_) => Ok(bytes),
-        Err(error) => {
-            let message = format!("`{source}` cannot be read: {error}");
-            let finding = Diagnostic::error("LS-U001", message);
-            Err(vec![finding.help("name a file, or `-` for standard input")])
-        }
+/// Opens a file, or standard input where it is `-`.
+pub(super) fn open(source: &str) -> Result<Box<dyn Read>, Vec<Diagnostic>> {
+    if source == "-" {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    match std::fs::File::open(source) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(unreadable(source, &error)),
     }
 }
 
-/// Reads a text that describes records.
+/// Reads a text that describes records, at most one byte more than is taken.
 pub(super) fn definition(source: &str) -> Result<String, Vec<Diagnostic>> {
-    let bytes = read(source, DEFINITION_BYTES_MAX)?;
+    let mut bytes = Vec::new();
+    let read = open(source)?
+        .take(DEFINITION_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes);
+    read.map_err(|error| unreadable(source, &error))?;
     crate::contract::import::readable(source, &bytes).map(str::to_owned)
+}
+
+fn unreadable(source: &str, error: &std::io::Error) -> Vec<Diagnostic> {
+    let message = format!("`{source}` cannot be read: {}", reason(error));
+    let finding = Diagnostic::error("LS-U001", message);
+    vec![finding.help("name a file, or `-` for standard input")]
 }

@@ -26,8 +26,18 @@ pub fn schema(contract: &Contract) -> Json {
     record.insert("type".to_owned(), "record".into());
     record.insert("name".to_owned(), contract.entity.as_str().into());
     record.insert("namespace".to_owned(), NAMESPACE.into());
-    if let Some(description) = &contract.description {
-        record.insert("doc".to_owned(), description.as_str().into());
+    let mut said: Vec<String> = contract
+        .description
+        .iter()
+        .map(|text| text.trim().to_owned())
+        .collect();
+    said.extend(
+        words::rules(contract)
+            .iter()
+            .map(|text| words::sentence(text)),
+    );
+    if !said.is_empty() {
+        record.insert("doc".to_owned(), said.join("\n").into());
     }
     let key: Vec<&str> = contract
         .key
@@ -59,15 +69,15 @@ impl Writer {
             .iter()
             .map(|text| text.trim().to_owned())
             .collect();
-        said.extend(
-            words::limits(field)
-                .into_iter()
-                .map(|text| format!("Rule: {text}.")),
-        );
+        let kind = self.kind(&format!("{owner}_{}", field.name), field);
+        let mut rules = words::limits(field);
+        // An enum says its values by itself.
+        rules.extend(words::allowed(field).filter(|_| kind.get("symbols").is_none()));
+        rules.extend(words::facts(field));
+        said.extend(rules.into_iter().map(|text| format!("Rule: {text}.")));
         if !said.is_empty() {
             out.insert("doc".to_owned(), said.join(" ").into());
         }
-        let kind = self.kind(&format!("{owner}_{}", field.name), field);
         let optional = field.nullable || !field.required;
         let default = field.default.as_ref().filter(|default| !default.is_null());
         let own = default.filter(|_| field.inner.is_none());

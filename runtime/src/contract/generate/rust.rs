@@ -5,10 +5,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 
-use lockstep_core::contract::{Allowed, Class, Contract, Extra, Field, Inner};
+use lockstep_core::contract::{Allowed, Contract, Extra, Field, Inner};
 use lockstep_core::value::{Type, Value};
 
-use super::words::{allowed, limits, pascal, snake};
+use super::words::{allowed, facts, form, limits, pascal, rules, sentence, snake};
 
 /// Words that a field may only be named with `r#`.
 const KEYWORDS: [&str; 46] = [
@@ -30,10 +30,26 @@ pub fn text(contract: &Contract) -> String {
         names: HashSet::new(),
     };
     let name = writer.name(&pascal(&contract.entity));
-    let about = contract
+    let mut about = contract
         .description
         .clone()
         .unwrap_or_else(|| format!("One {}.", contract.entity.replace('_', " ")));
+    let key: Vec<String> = contract
+        .key
+        .iter()
+        .filter_map(|at| contract.fields.get(*at))
+        .map(|field| format!("`{}`", field.name))
+        .collect();
+    let rules = rules(contract);
+    if !key.is_empty() || !rules.is_empty() {
+        about.push('\n');
+    }
+    if !key.is_empty() {
+        about.push_str(&format!("\nIts key is {}.", key.join(", ")));
+    }
+    for rule in rules {
+        about.push_str(&format!("\n{}", sentence(&rule)));
+    }
     writer.record(&name, &about, &contract.fields, contract.extra);
     let mut out = format!(
         "// The entity `{}`, version {}: written by `lockstep contract gen rust`; edit the contract instead.\n\n",
@@ -300,44 +316,35 @@ fn variants(list: &Allowed) -> Vec<(String, String)> {
 
 /// What readers of a field should know.
 fn about(field: &Field) -> String {
-    let mut parts: Vec<String> = Vec::new();
     let what = field
         .description
         .clone()
         .unwrap_or_else(|| snake(&field.name).replace('_', " "));
-    parts.push(sentence(&what));
-    if matches!(field.class, Class::Personal | Class::Secret) {
-        parts.push(format!("{}.", pascal(field.class.name())));
-    }
+    let mut parts = vec![sentence(&what)];
     if field.kind == Type::Bytes && field.inner.is_none() {
         parts.push("Bytes in base64.".to_owned());
     }
-    if field.kind != Type::Text {
-        parts.extend(allowed(field).map(|text| sentence(&text)));
-        parts.extend(limits(field).iter().map(|text| sentence(text)));
-    }
-    if let Some(deprecation) = &field.deprecation {
-        let instead = deprecation.replacement.as_ref();
-        parts.push(instead.map_or("Deprecated.".to_owned(), |other| {
-            format!("Deprecated: use `{other}`.")
-        }));
-    }
-    parts.join(" ")
-}
-
-fn sentence(text: &str) -> String {
-    let text = text.trim();
-    let mut chars = text.chars();
-    let first: String = chars
-        .next()
-        .map(|c| c.to_uppercase().collect())
-        .unwrap_or_default();
-    let end = if text.ends_with(['.', '!', '?']) {
-        ""
-    } else {
-        "."
+    // Lists of texts are enums, and lengths and patterns of texts stand in attributes.
+    let mut said: Vec<String> = match field.kind {
+        Type::Text => field
+            .limits
+            .format
+            .map(|format| format!("of the form {}", form(format)))
+            .into_iter()
+            .collect(),
+        _ => allowed(field).into_iter().chain(limits(field)).collect(),
     };
-    format!("{first}{}{end}", chars.as_str())
+    said.extend(facts(field));
+    let optional = field.nullable || !field.required;
+    let default = field
+        .default
+        .as_ref()
+        .filter(|default| optional && !default.is_null());
+    if let Some(default) = default {
+        said.push(format!("taken as {default} where absent"));
+    }
+    parts.extend(said.iter().map(|text| sentence(text)));
+    parts.join(" ")
 }
 
 fn doc(text: &str, indent: &str) -> String {

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use lockstep_core::contract::{Contract, Field};
 use lockstep_core::value::{Type, Value};
 
+use super::words;
+
 /// Whose SQL is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -145,18 +147,18 @@ fn column(field: &Field, key: bool, dialect: Dialect) -> (String, Option<String>
             .as_ref()
             .map(|pattern| format!("matches {}", line(pattern))),
     );
-    if let Some(reference) = &field.reference {
-        remarks.push(format!(
-            "stands in {}.{}",
-            reference.entity, reference.field
-        ));
-    }
-    if matches!(
-        field.class,
-        lockstep_core::contract::Class::Personal | lockstep_core::contract::Class::Secret
-    ) {
-        remarks.push(field.class.name().to_owned());
-    }
+    remarks.extend(
+        field
+            .limits
+            .format
+            .map(|format| format!("of the form {}", words::form(format))),
+    );
+    // That it is unique is a constraint of the table.
+    let facts = words::facts(&Field {
+        unique: false,
+        ..field.clone()
+    });
+    remarks.extend(facts.iter().map(|fact| line(fact)));
     (
         text,
         Some(remarks.join("; ")).filter(|text| !text.is_empty()),

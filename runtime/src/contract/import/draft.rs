@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lockstep_core::contract::{Class, Contract, Extra, Field};
+use lockstep_core::contract::{Class, Contract, Extra, Field, Inner};
 use lockstep_core::diagnostic::{Diagnostic, suggestion};
 use lockstep_core::value::Type;
 
@@ -242,16 +242,29 @@ fn fits(field: &Field) -> bool {
 /// Classifies fields whose names say that they are about a person; protecting too much is the safer mistake.
 fn personal(fields: &mut [Field], notes: &mut Notes<'_>) {
     for field in fields {
-        if field.class == Class::Internal && reads_personal(&field.name) {
-            field.class = Class::Personal;
-            notes.tell(
-                "LS-I114",
-                &field.name,
-                None,
-                "classified as personal because of its name",
-                "confirm it, or set another `classification`",
-            );
+        let own = reads_personal(&field.name);
+        if field.class != Class::Internal || !(own || holds_personal(field)) {
+            continue;
         }
+        field.class = Class::Personal;
+        let what = match own {
+            true => "classified as personal because of its name",
+            false => "classified as personal because of what stands in it",
+        };
+        let help = "confirm it, or set another `classification`";
+        notes.tell("LS-I114", &field.name, None, what, help);
+    }
+}
+
+/// Whether a part of a document reads like personal data; the document is shown or hidden as a whole.
+fn holds_personal(field: &Field) -> bool {
+    let personal = |part: &Field| {
+        part.class >= Class::Personal || reads_personal(&part.name) || holds_personal(part)
+    };
+    match &field.inner {
+        Some(Inner::Object { fields, .. }) => fields.iter().any(personal),
+        Some(Inner::List { items: part, .. } | Inner::Map { values: part, .. }) => personal(part),
+        None => false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! JSON Schema, of 2020-12 and of the older drafts as far as they say the same.
+//! JSON Schema, of 2020-12 and of the older drafts as far as they say the same, and the schemas of an OpenAPI document.
 //!
 //! References inside the text are followed, others never; one that leads back to itself is refused.
 
@@ -14,7 +14,7 @@ use super::draft::{Asked, Record};
 use super::json::{self, Node};
 use super::names::Names;
 use super::notes::{Notes, shorten};
-use super::{DEPTH_MAX, FIELDS_MAX, Imported, sound};
+use super::{DEPTH_MAX, FIELDS_MAX, Imported, sound, yaml};
 
 /// What the comments of generated schemas begin with; behind it stands what JSON Schema cannot say.
 pub(crate) const HINT: &str = "lockstep: ";
@@ -23,7 +23,7 @@ pub(crate) const HINT: &str = "lockstep: ";
 pub(crate) const EXCLUSIVE: [&str; 2] = ["exclusiveMinimum", "exclusiveMaximum"];
 
 /// Keywords that say nothing about which documents are valid, or were seen to already.
-const REMARKS: [&str; 24] = [
+const REMARKS: [&str; 26] = [
     "$anchor",
     "$comment",
     "$defs",
@@ -40,6 +40,7 @@ const REMARKS: [&str; 24] = [
     "description",
     "example",
     "examples",
+    "externalDocs",
     "id",
     "markdownDescription",
     "nullable",
@@ -48,6 +49,7 @@ const REMARKS: [&str; 24] = [
     "title",
     "type",
     "writeOnly",
+    "xml",
 ];
 
 /// Imports a schema of records; of several definitions, the one that `asked` names.
@@ -55,7 +57,15 @@ const REMARKS: [&str; 24] = [
 /// # Errors
 /// Why nothing comes out, with its place.
 pub fn import(file: &str, text: &str, asked: &Asked) -> Imported {
-    let mut notes = Notes::new(file, text);
+    let name = file.to_ascii_lowercase();
+    let said;
+    let (text, mut notes) = if name.ends_with(".yaml") || name.ends_with(".yml") {
+        said = yaml::parse(&Notes::new(file, text), text)?.to_string();
+        // Lines of the JSON that the YAML says are nobody's.
+        (said.as_str(), Notes::unplaced(file))
+    } else {
+        (text, Notes::new(file, text))
+    };
     let root = json::parse(&notes, text)?;
     let (name, node) = record(&root, file, asked, &notes)?;
     let mut importer = Importer {
@@ -122,9 +132,12 @@ fn record<'n>(
     if let Some(items) = root.get("items").filter(|items| items.is_map()) {
         return Ok((name, items));
     }
+    // An OpenAPI document keeps its schemas among its components.
+    let components = root.get("components").and_then(|node| node.get("schemas"));
     let definitions: Vec<(&str, &Node)> = ["$defs", "definitions"]
         .iter()
         .filter_map(|key| root.get(key))
+        .chain(components)
         .flat_map(Node::entries)
         .map(|entry| (entry.key.as_str(), &entry.value))
         .collect();

@@ -1,4 +1,4 @@
-//! Contracts from other forms: JSON Schema, Avro, ODCS files of others, SQL, a table, sample data.
+//! Contracts from other forms: JSON Schema and OpenAPI, Avro, ODCS files of others, SQL, a table, sample data.
 //!
 //! Every importer takes text and gives [`Draft`]s; it opens nothing, fetches nothing, and no input makes it panic, loop or allocate beyond its limits.
 //! What a contract cannot say is never dropped in silence: it becomes a finding with its place, and a comment in the contract that comes out.
@@ -18,6 +18,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod yaml;
 
 use lockstep_core::diagnostic::Diagnostic;
 

@@ -18,8 +18,12 @@ pub(super) struct Notes<'t> {
     /// By field (empty for the whole), what is to stand beside it as a comment.
     remarks: BTreeMap<String, Vec<String>>,
     dropped: usize,
+    /// The place of findings that have none of their own.
+    usual: Option<usize>,
     /// Whether a line of the text may be shown beside a finding.
     shown: bool,
+    /// Whether it is a text at all, with lines to name.
+    lined: bool,
 }
 
 impl<'t> Notes<'t> {
@@ -30,21 +34,41 @@ impl<'t> Notes<'t> {
             found: Vec::new(),
             remarks: BTreeMap::new(),
             dropped: 0,
+            usual: None,
             shown: true,
+            lined: true,
         }
     }
 
     /// A collector over data, of which no line is ever shown.
-    pub(super) fn over_data(file: &'t str, text: &'t str) -> Notes<'t> {
+    pub(super) fn over_data(file: &'t str) -> Notes<'t> {
         Notes {
             shown: false,
-            ..Notes::new(file, text)
+            ..Notes::new(file, "")
         }
+    }
+
+    /// A collector over what has no lines to name, such as a table of a system.
+    pub(super) fn unplaced(name: &'t str) -> Notes<'t> {
+        Notes {
+            lined: false,
+            ..Notes::over_data(name)
+        }
+    }
+
+    /// Where findings stand from here on that have no place of their own.
+    pub(super) fn stand_at(&mut self, offset: Option<usize>) {
+        self.usual = offset;
     }
 
     /// A collector over the same text, with nothing in it.
     pub(super) fn fresh(&self) -> Notes<'t> {
-        Notes::new(self.file, self.text)
+        Notes {
+            usual: self.usual,
+            shown: self.shown,
+            lined: self.lined,
+            ..Notes::new(self.file, self.text)
+        }
     }
 
     /// Notes something that somebody should look at; it also becomes a comment beside `field`.
@@ -88,11 +112,23 @@ impl<'t> Notes<'t> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) -> Vec<Diagnostic> {
-        vec![
-            Diagnostic::error(code, message)
-                .help(help)
-                .at(self.place(offset)),
-        ]
+        let finding = Diagnostic::error(code, message).help(help);
+        vec![self.placed(finding, offset)]
+    }
+
+    /// The one reason why nothing comes out, in a line from 1.
+    pub(super) fn fail_line(
+        &self,
+        code: &'static str,
+        line: u64,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Vec<Diagnostic> {
+        let place = Place {
+            line: usize::try_from(line).unwrap_or(usize::MAX),
+            ..Place::in_text(self.file, "", 0, 0)
+        };
+        vec![Diagnostic::error(code, message).help(help).at(place)]
     }
 
     /// The one reason why nothing comes out, at a line and column from 1.
@@ -122,7 +158,7 @@ impl<'t> Notes<'t> {
         if self.dropped > 0 {
             let message = format!("{} more findings are not shown", self.dropped);
             let last = Diagnostic::warning("LS-I108", message).help("import a part of the text");
-            self.found.push(last.at(self.place(None)));
+            self.found.push(self.placed(last, None));
         }
         (self.found, self.remarks)
     }
@@ -152,13 +188,22 @@ impl<'t> Notes<'t> {
             severity,
             ..Diagnostic::error(code, message)
         };
-        self.found.push(finding.help(help).at(self.place(offset)));
+        self.found.push(self.placed(finding.help(help), offset));
     }
 
-    /// A place of length 0 is named and never shown.
-    fn place(&self, offset: Option<usize>) -> Place {
+    /// The finding with its place; one of length 0 is named and never shown.
+    fn placed(&self, finding: Diagnostic, offset: Option<usize>) -> Diagnostic {
+        if !self.lined {
+            return finding;
+        }
+        let offset = offset.or(self.usual);
         let length = usize::from(self.shown && offset.is_some());
-        Place::in_text(self.file, self.text, offset.unwrap_or(0), length)
+        finding.at(Place::in_text(
+            self.file,
+            self.text,
+            offset.unwrap_or(0),
+            length,
+        ))
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use super::draft::{Asked, Draft};
 use super::names::{self, Names};
 use super::notes::{Notes, shorten};
+use super::yaml;
 use super::{FIELDS_MAX, Imported};
 
 /// Most entities of one file.
@@ -18,7 +19,7 @@ const OBJECTS_MAX: usize = 200;
 /// Why nothing comes out, with its place.
 pub fn import(file: &str, text: &str, asked: &Asked) -> Imported {
     let notes = Notes::new(file, text);
-    let root = parse(&notes, text)?;
+    let root = yaml::parse(&notes, text)?;
     supported(&notes, &root)?;
     let objects = root
         .get("schema")
@@ -67,42 +68,6 @@ pub fn import(file: &str, text: &str, asked: &Asked) -> Imported {
         None => return Err(refused),
     }
     Ok(drafts)
-}
-
-/// Reads YAML within bounds.
-fn parse(notes: &Notes<'_>, text: &str) -> Result<Json, Vec<Diagnostic>> {
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_nodes: 200_000,
-            max_depth: 32,
-            max_documents: 1,
-            max_aliases: 1_000,
-            max_anchors: 1_000,
-            max_merge_keys: 100,
-        },
-        strict_booleans: true,
-    };
-    let read: Result<Json, _> = serde_saphyr::from_str_with_options(text, options);
-    read.map_err(|error| {
-        let error = error.without_snippet();
-        let (line, column) = error
-            .location()
-            .map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
-        let message = error.to_string();
-        let message = message.lines().next().unwrap_or_default();
-        let message = message
-            .split(" at line ")
-            .next()
-            .unwrap_or(message)
-            .trim_end_matches([' ', ':', ',']);
-        notes.fail_at(
-            "LS-I102",
-            line,
-            column,
-            format!("the text is not YAML: {}", shorten(message)),
-            "mend the text at this place",
-        )
-    })
 }
 
 fn supported(notes: &Notes<'_>, root: &Json) -> Result<(), Vec<Diagnostic>> {

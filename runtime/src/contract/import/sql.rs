@@ -5,33 +5,44 @@
 mod checks;
 mod kinds;
 mod later;
+mod mend;
+mod script;
 mod split;
 
 use std::collections::BTreeMap;
 
-use lockstep_core::contract::{Allowed, Field, Reference};
+use lockstep_core::contract::{Allowed, Field, Inner, Reference};
 use lockstep_core::diagnostic::{Diagnostic, suggestion};
 use lockstep_core::value::{Type, Value};
 use sqlparser::ast::{
-    ColumnDef, ColumnOption, CommentDef, CommentObject, CreateTable, Expr, Ident, ObjectName,
-    Statement, TableConstraint, UserDefinedTypeRepresentation, Value as Literal,
+    ColumnDef, ColumnOption, Expr, Ident, ObjectName, TableConstraint, Value as Literal,
 };
 use sqlparser::dialect::{
-    AnsiDialect, Dialect, GenericDialect, MsSqlDialect, MySqlDialect, PostgreSqlDialect,
-    SQLiteDialect,
+    AnsiDialect, BigQueryDialect, Dialect, GenericDialect, MsSqlDialect, MySqlDialect,
+    PostgreSqlDialect, SQLiteDialect, SnowflakeDialect,
 };
-use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::draft::{Asked, Draft, Record};
 use super::names::{self, Names};
 use super::notes::{Notes, shorten};
 use super::{FIELDS_MAX, Imported, sound};
+use script::Script;
 
 /// Deepest nesting of expressions that is read.
 const NESTING_MAX: usize = 50;
 /// The dialects by their names.
-pub const DIALECTS: [&str; 6] = ["postgres", "mysql", "sqlite", "mssql", "ansi", "generic"];
+pub const DIALECTS: [&str; 10] = [
+    "postgres",
+    "mysql",
+    "mariadb",
+    "sqlite",
+    "mssql",
+    "oracle",
+    "snowflake",
+    "bigquery",
+    "ansi",
+    "generic",
+];
 
 /// Imports every table of a script, or the one that `asked` names.
 ///
@@ -41,17 +52,21 @@ pub fn import(file: &str, text: &str, dialect: &str, asked: &Asked) -> Imported 
     let mut notes = Notes::new(file, text);
     let known: Box<dyn Dialect> = match dialect {
         "postgres" => Box::new(PostgreSqlDialect {}),
-        "mysql" => Box::new(MySqlDialect {}),
+        "mysql" | "mariadb" => Box::new(MySqlDialect {}),
         "sqlite" => Box::new(SQLiteDialect {}),
         "mssql" => Box::new(MsSqlDialect {}),
+        "snowflake" => Box::new(SnowflakeDialect {}),
+        "bigquery" => Box::new(BigQueryDialect {}),
         "ansi" => Box::new(AnsiDialect {}),
-        "generic" => Box::new(GenericDialect {}),
+        // The parser has no words of Oracle's own.
+        "oracle" | "generic" => Box::new(GenericDialect {}),
         other => {
             let message = format!("no such dialect `{}`", shorten(other));
             return Err(notes.fail("LS-I102", None, message, suggestion(other, DIALECTS)));
         }
     };
-    let (script, failed) = read(text, known.as_ref(), &mut notes);
+    let (mut script, failed) = script::read(text, known.as_ref(), &mut notes);
+    script.dialect = dialect.to_owned();
     if script.tables.is_empty() {
         return Err(failed.unwrap_or_else(|| {
             notes.fail(
@@ -96,13 +111,6 @@ pub fn import(file: &str, text: &str, dialect: &str, asked: &Asked) -> Imported 
         .collect()
 }
 
-/// What a script says about records.
-#[derive(Default)]
-struct Script {
-    tables: Vec<Table>,
-    enums: BTreeMap<String, Vec<String>>,
-}
-
 struct Table {
     name: String,
     at: Option<usize>,
@@ -110,176 +118,26 @@ struct Table {
     columns: Vec<ColumnDef>,
     constraints: Vec<TableConstraint>,
     comments: BTreeMap<String, String>,
+    /// The names that columns had when constraints were written, and those that they have now.
+    renamed: Vec<(String, String)>,
+    /// By column (empty for the table): what could not be read.
+    left: Vec<(String, String)>,
+    /// Columns that the database computes and the parser cannot read.
+    computed: Vec<String>,
 }
 
-/// Reads all statements; gives also why the first table that cannot be read is none.
-fn read(
-    text: &str,
-    dialect: &dyn Dialect,
-    notes: &mut Notes<'_>,
-) -> (Script, Option<Vec<Diagnostic>>) {
-    let mut script = Script::default();
-    let mut first_failed = None;
-    let plain = split::without_data(text);
-    for (at, piece) in split::statements(&plain, dialect) {
-        let begin = words(piece);
-        let table = begin.first().is_some_and(|word| word == "CREATE")
-            && begin.iter().any(|word| word == "TABLE");
-        match statement(piece, dialect, table) {
-            Ok(Some((statement, whole))) => {
-                script.add(statement, at, notes);
-                if !whole {
-                    let what = "what follows in the statement is not read";
-                    let help = "end each statement with `;`, and look whether the rest says something about the records";
-                    notes.warn("LS-I108", "", Some(at), what, help);
-                }
-            }
-            Ok(None) => {}
-            Err(why) if table => {
-                let what = format!("the table cannot be read: {why}");
-                let help = "name the dialect with `--dialect`, or take out what it does not know";
-                first_failed
-                    .get_or_insert_with(|| notes.fail("LS-I102", Some(at), what.clone(), help));
-                notes.warn("LS-I102", "", Some(at), what, help);
-            }
-            Err(why) => {
-                let what = format!("a statement cannot be read: {why}");
-                let help = "look whether it says something about the records";
-                notes.warn("LS-I108", "", Some(at), what, help);
-            }
-        }
-    }
-    (script, first_failed)
-}
-
-/// The first words of a statement, in capitals.
-fn words(piece: &str) -> Vec<String> {
-    let words = piece.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let words = words.filter(|word| !word.is_empty()).take(5);
-    words.map(str::to_ascii_uppercase).collect()
-}
-
-/// The statement, and whether nothing follows it; none where it says nothing about records.
-fn statement(
-    piece: &str,
-    dialect: &dyn Dialect,
-    table: bool,
-) -> Result<Option<(Statement, bool)>, String> {
-    let begin = words(piece);
-    let has = |wanted: &str| begin.iter().any(|word| word == wanted);
-    let matters = match begin.first().map(String::as_str) {
-        Some("CREATE") => table || has("TYPE") || (has("UNIQUE") && has("INDEX")),
-        Some("ALTER") => has("TABLE"),
-        Some("COMMENT") => true,
-        _ => false,
-    };
-    if !matters {
-        return Ok(None);
-    }
-    let tokens = Tokenizer::new(dialect, piece)
-        .tokenize_with_location()
-        .map_err(|error| shorten(&error.message))?;
-    let mut parser = Parser::new(dialect)
-        .with_recursion_limit(NESTING_MAX)
-        .with_tokens_with_locations(split::without_signs(tokens));
-    let statement = parser.parse_statement().map_err(|error| reason(&error))?;
-    let whole = parser.peek_token().token == Token::EOF;
-    Ok(Some((statement, whole)))
-}
-
-fn reason(error: &ParserError) -> String {
-    match error {
-        ParserError::TokenizerError(text) | ParserError::ParserError(text) => shorten(text),
-        ParserError::RecursionLimitExceeded => format!("it nests deeper than {NESTING_MAX}"),
-    }
-}
-
-impl Script {
-    fn add(&mut self, statement: Statement, at: usize, notes: &mut Notes<'_>) {
-        match statement {
-            Statement::CreateTable(table) => self.table(table, at),
-            Statement::CreateType {
-                name,
-                representation: UserDefinedTypeRepresentation::Enum { labels },
-            } => {
-                let labels = labels.into_iter().map(|label| label.value).collect();
-                self.enums.insert(last(&name).to_lowercase(), labels);
-            }
-            Statement::AlterTable {
-                name, operations, ..
-            } => {
-                let Some(table) = self.find(&last(&name)) else {
-                    return;
-                };
-                for operation in operations {
-                    table.alter(operation, at, notes);
-                }
-            }
-            Statement::CreateIndex(index) => {
-                if let Some(table) = self.find(&last(&index.table_name)) {
-                    table.index(index, at, notes);
-                }
-            }
-            Statement::Comment {
-                object_type,
-                object_name,
-                comment: Some(comment),
-                ..
-            } => {
-                let parts: Vec<String> = object_name
-                    .0
-                    .iter()
-                    .filter_map(|part| part.as_ident())
-                    .map(|i| i.value.clone())
-                    .collect();
-                match (object_type, parts.as_slice()) {
-                    (CommentObject::Table, [.., table]) => {
-                        if let Some(table) = self.find(table) {
-                            table.comment = Some(comment);
-                        }
-                    }
-                    (CommentObject::Column, [.., table, column]) => {
-                        if let Some(table) = self.find(table) {
-                            table.comments.insert(column.clone(), comment);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn table(&mut self, table: CreateTable, at: usize) {
-        let comment = table.comment.map(|comment| match comment {
-            CommentDef::WithEq(text) | CommentDef::WithoutEq(text) => text,
-        });
-        let options = table.table_options.to_string();
-        self.tables.push(Table {
-            name: last(&table.name),
-            at: Some(at),
-            comment: comment.or_else(|| in_options(&options)),
-            columns: table.columns,
-            constraints: table.constraints,
-            comments: BTreeMap::new(),
-        });
-    }
-
-    fn find(&mut self, name: &str) -> Option<&mut Table> {
-        self.tables
-            .iter_mut()
-            .find(|table| table.name.eq_ignore_ascii_case(name))
-    }
-}
-
-/// The comment among MySQL's table options.
-fn in_options(options: &str) -> Option<String> {
-    let at = options.to_ascii_uppercase().find("COMMENT")?;
-    let rest = options
-        .get(at + "COMMENT".len()..)?
-        .trim_start_matches([' ', '=']);
-    let inside = rest.strip_prefix('\'')?;
-    let end = inside.find('\'')?;
+/// The comment among the options behind a table's columns, as MySQL, Snowflake and BigQuery write it.
+fn in_options(text: &str) -> Option<String> {
+    let options = &text[text.rfind("\n)").unwrap_or(0)..];
+    let upper = options.to_ascii_uppercase();
+    let (word, at) = ["COMMENT", "DESCRIPTION"]
+        .iter()
+        .find_map(|word| Some((word, upper.find(word)?)))?;
+    let rest = options.get(at + word.len()..)?;
+    let rest = rest.trim_start_matches([' ', '=']);
+    let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let inside = &rest[1..];
+    let end = inside.find(quote)?;
     Some(inside[..end].to_owned())
 }
 
@@ -308,22 +166,13 @@ impl Table {
                 "split it into entities of their own",
             ));
         }
+        notes.stand_at(self.at);
         let mut record = Record::new(self.name.clone());
         record.description.clone_from(&self.comment);
         let mut names = Names::default();
         for column in &self.columns {
             if is_computed(column) {
-                let what = format!(
-                    "the computed column `{}` was left out",
-                    shorten(&column.name.value)
-                );
-                notes.tell(
-                    "LS-I108",
-                    "",
-                    self.at,
-                    what,
-                    "its value follows from the others",
-                );
+                left_out(&column.name.value, self.at, &mut notes);
                 continue;
             }
             let name = names.give(&column.name.value);
@@ -334,6 +183,23 @@ impl Table {
         }
         for constraint in &self.constraints {
             self.constraint(constraint, &mut record, &mut notes);
+        }
+        for column in &self.computed {
+            left_out(column, self.at, &mut notes);
+        }
+        for (column, words) in &self.left {
+            let at = record.written.iter().position(|written| written == column);
+            let name = at.map(|at| record.fields[at].name.clone());
+            let what = format!("`{}` is not read", shorten(words));
+            let help = "look whether it says something about the records";
+            match name {
+                Some(name) => notes.warn("LS-I108", &name, self.at, what, help),
+                None if column.is_empty() => notes.tell("LS-I108", "", self.at, what, help),
+                None => {
+                    let what = format!("the column `{}` is left out: {what}", shorten(column));
+                    notes.warn("LS-I108", "", self.at, what, help);
+                }
+            }
         }
         for field in &mut record.fields {
             let name = field.name.clone();
@@ -353,7 +219,7 @@ impl Table {
         let mut field = Field::new(name, Type::Text);
         field.required = false;
         field.nullable = true;
-        kinds::fill(&mut field, &column.data_type, &script.enums, self.at, notes);
+        script.kind(&mut field, &column.data_type, self.at, notes);
         field.description = self.comments.get(&column.name.value).cloned();
         for option in &column.options {
             match &option.option {
@@ -374,9 +240,15 @@ impl Table {
                         Some(reference(foreign_table, referred_columns.first(), name));
                 }
                 ColumnOption::Check(expr) => {
-                    checks::fill(std::slice::from_mut(&mut field), expr, self.at, notes);
+                    let own = std::slice::from_mut(&mut field);
+                    checks::fill(own, &self.renamed, expr, self.at, notes);
                 }
                 ColumnOption::Comment(text) => field.description = Some(text.clone()),
+                ColumnOption::Options(options) => {
+                    let written: Vec<String> = options.iter().map(ToString::to_string).collect();
+                    let said = in_options(&written.join(", "));
+                    field.description = said.or(field.description.take());
+                }
                 ColumnOption::Default(expr) => default(&mut field, expr, self.at, notes),
                 _ => {}
             }
@@ -387,10 +259,9 @@ impl Table {
     fn constraint(&self, constraint: &TableConstraint, record: &mut Record, notes: &mut Notes<'_>) {
         let fold = |ident: &Ident| ident.value.clone();
         let position = |record: &Record, name: &str| {
-            record
-                .written
-                .iter()
-                .position(|written| written.eq_ignore_ascii_case(name))
+            let now = now(&self.renamed, name);
+            let mut written = record.written.iter();
+            written.position(|written| written.eq_ignore_ascii_case(now))
         };
         match constraint {
             TableConstraint::PrimaryKey { columns, .. } => {
@@ -469,11 +340,22 @@ impl Table {
                 }
             },
             TableConstraint::Check { expr, .. } => {
-                checks::fill(&mut record.fields, expr, self.at, notes);
+                checks::fill(&mut record.fields, &self.renamed, expr, self.at, notes);
             }
             _ => {}
         }
     }
+}
+
+/// The name that a column has now.
+fn now<'n>(renamed: &'n [(String, String)], name: &'n str) -> &'n str {
+    renamed.iter().fold(name, |name, (old, new)| {
+        if name.eq_ignore_ascii_case(old) {
+            new
+        } else {
+            name
+        }
+    })
 }
 
 fn reference(table: &ObjectName, column: Option<&Ident>, own: &str) -> Reference {
@@ -509,10 +391,27 @@ fn is_computed(column: &ColumnDef) -> bool {
     })
 }
 
+fn left_out(column: &str, at: Option<usize>, notes: &mut Notes<'_>) {
+    let what = format!(
+        "the column `{}` that the database computes was left out",
+        shorten(column)
+    );
+    notes.tell("LS-I108", "", at, what, "its value follows from the others");
+}
+
 /// A default that is a value; one that the database computes says nothing to readers.
 fn default(field: &mut Field, expr: &Expr, at: Option<usize>, notes: &mut Notes<'_>) {
     let name = field.name.clone();
-    match checks::literal(field.kind, expr) {
+    // PostgreSQL writes lists in braces.
+    let list = matches!(field.inner, Some(Inner::List { .. }));
+    let value = match checks::literal(field.kind, expr) {
+        Some(Value::Json(text)) if list => Some(Value::Json(match &*text {
+            "{}" => "[]".into(),
+            _ => text,
+        })),
+        value => value,
+    };
+    match value {
         Some(Value::Null) => {}
         Some(value) => field.default = Some(value),
         None => {

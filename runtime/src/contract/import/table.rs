@@ -1,21 +1,22 @@
 //! A table of a running system as its connector describes it, with a look at its rows where asked for.
 
-use lockstep_core::contract::{Extra, Field, wire};
+use lockstep_core::contract::profile::{Guess, Profiler};
+use lockstep_core::contract::{Extra, Field};
 use lockstep_core::value::Type;
 use lockstep_core::{Row, Shape};
 
 use super::draft::{Asked, Record};
 use super::names::Names;
 use super::notes::Notes;
-use super::sample::Seen;
+use super::sample::{self, Seen};
 use super::{Imported, sound};
 
-/// Imports the shape of a table; `rows` add lengths and lists of values where there are any.
+/// Imports the shape of a table; `rows` add lengths, lists of values and what stands in documents where there are any.
 ///
 /// # Errors
 /// A key that was asked for and is not there.
 pub fn import(system: &str, shape: &Shape, rows: &[Row], asked: &Asked) -> Imported {
-    let mut notes = Notes::new(system, "");
+    let mut notes = Notes::unplaced(system);
     let mut record = Record::new(shape.name.rsplit('.').next().unwrap_or(&shape.name));
     record.extra = Extra::Reject;
     record.key = shape
@@ -24,32 +25,33 @@ pub fn import(system: &str, shape: &Shape, rows: &[Row], asked: &Asked) -> Impor
         .filter_map(|i| shape.columns.get(*i))
         .map(|column| column.name.clone())
         .collect();
+    let mut profiler = Profiler::new();
+    for row in rows {
+        profiler.row(shape, row);
+    }
+    let profile = profiler.finish();
+    let seen = Seen::new(&profile, false);
     let mut names = Names::default();
-    for (i, column) in shape.columns.iter().enumerate() {
+    for column in &shape.columns {
         let name = names.give(&column.name);
         let mut field = Field::new(&name, column.kind.unwrap_or(Type::Text));
+        let found = seen.of(&column.name);
+        match (column.kind, found) {
+            (None, _) => {
+                let what = "the system fixes no type for it, so it is read as a text";
+                let help = "name the type that its values have";
+                notes.warn("LS-I110", &name, None, what, help);
+            }
+            (Some(Type::Text), Some(found)) if found.guess.kind == Guess::Text => {
+                sample::texts(&mut field, &name, found, &mut notes);
+            }
+            (Some(Type::Json), Some(found)) => {
+                seen.describe(&mut field, &name, found, &mut notes);
+            }
+            _ => {}
+        }
         field.nullable = column.nullable;
         field.required = !column.nullable;
-        if column.kind.is_none() {
-            let what = "the system fixes no type for it, so it is read as a text";
-            notes.warn(
-                "LS-I110",
-                &name,
-                None,
-                what,
-                "name the type that its values have",
-            );
-        }
-        if column.kind == Some(Type::Text)
-            && !rows.is_empty()
-            && !super::draft::reads_personal(&name)
-        {
-            let mut seen = Seen::default();
-            for value in rows.iter().filter_map(|row| row.value(i)) {
-                seen.add(&wire::to_json(value), 0);
-            }
-            seen.listed(&mut field, rows.len() as u64, &name, &mut notes);
-        }
         sound::settle(&mut field, &name, None, &mut notes);
         record.fields.push(field);
         record.written.push(column.name.clone());

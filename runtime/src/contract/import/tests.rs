@@ -8,6 +8,7 @@ use lockstep_core::diagnostic::Diagnostic;
 use lockstep_core::value::{Type, Value};
 
 use super::*;
+use crate::contract::data::Form;
 use crate::contract::generate::{self, json_schema::Side, sql::Dialect};
 
 fn asked(key: &[&str]) -> Asked {
@@ -284,7 +285,7 @@ fn what_cannot_be_imported_is_refused_with_its_place() {
         ),
         (
             "quote",
-            sample::import("f", quote, sample::Form::Csv, &asked(&[])),
+            sample::import("f", quote.as_bytes(), Form::Table, &asked(&[])),
             "LS-I102",
             2,
         ),
@@ -344,7 +345,7 @@ COPY public.\"Order\" (id) FROM stdin;
     let contract = written(&draft);
     assert_eq!(
         skeleton(&contract.fields),
-        "id:int! customer_id:int! state:text! mood:text? amount:decimal(12,2)? code:text? paid:bool! at:timestamp? local:timestamp? doc:json? words:json? place:text?"
+        "id:int! customer_id:int! state:text! mood:text? amount:decimal(12,2)? code:text? paid:bool! at:timestamp? local:timestamp? doc:json? words:json?{items:text!?} place:text?"
     );
     assert_eq!(
         (
@@ -380,7 +381,7 @@ COPY public.\"Order\" (id) FROM stdin;
     let said = said(&draft);
     for part in [
         "`paid OR amount > 10` is not checked",
-        "the computed column `total`",
+        "the column `total` that the database computes",
         "`POINT` is read as a text",
         "`now()` is the database's own",
     ] {
@@ -473,8 +474,8 @@ fn a_sample_says_what_holds_and_how_sure_that_is() {
     }
     let draft = one(sample::import(
         "orders.csv",
-        &csv,
-        sample::Form::Csv,
+        csv.as_bytes(),
+        Form::Table,
         &asked(&[]),
     ));
     let contract = written(&draft);
@@ -508,8 +509,8 @@ fn a_sample_says_what_holds_and_how_sure_that_is() {
     let json = "{\"id\": \"5f3c1b52-6e5a-4f7d-9a51-0d3c7f1e2b3a\", \"n\": 1, \"a\": {\"b\": 1.5}, \"l\": [1, 2], \"m\": 1}\n\n{\"id\": \"5f3c1b52-6e5a-4f7d-9a51-0d3c7f1e2b3b\", \"n\": null, \"a\": {}, \"l\": [], \"m\": \"x\"}\n";
     let draft = one(sample::import(
         "x.jsonl",
-        json,
-        sample::Form::JsonLines,
+        json.as_bytes(),
+        Form::Lines,
         &asked(&[]),
     ));
     let contract = written(&draft);
@@ -536,6 +537,7 @@ fn a_table_gives_its_shape() {
                 name: "any".to_owned(),
                 kind: None,
                 nullable: true,
+                length: None,
             },
         ],
         key: vec![0],

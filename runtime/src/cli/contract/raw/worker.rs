@@ -65,7 +65,7 @@ fn answer(line: &str) -> Answer {
 
 /// A schema, where none of its numbers is rounded.
 fn schema(text: &str, name: &str) -> Result<Json, String> {
-    if let Some(number) = contain::inexact(text) {
+    if let Some(number) = contain::inexact_schema(text) {
         return Err(super::rounded(name, &number));
     }
     serde_json::from_str(text).map_err(|error| format!("the {name} schema cannot be read: {error}"))

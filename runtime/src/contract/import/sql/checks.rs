@@ -1,17 +1,25 @@
 //! Check constraints as bounds and allowed values, as far as they are some.
 
-use lockstep_core::contract::Field;
+use lockstep_core::contract::{Field, Limits};
 use lockstep_core::value::{Type, Value};
-use sqlparser::ast::{BinaryOperator, Expr, FunctionArguments, UnaryOperator};
+use sqlparser::ast::{BinaryOperator, Expr, Function, FunctionArguments, UnaryOperator};
 
 use super::super::notes::{Notes, shorten};
-use super::{column_of, listed, text_of};
+use super::{column_of, listed, now, text_of};
 
 /// Deepest chain of conditions that is taken apart.
 const CONDITIONS_MAX: usize = 100;
 
 /// Fills in what a check says; what it says beyond bounds becomes a finding.
-pub(super) fn fill(fields: &mut [Field], expr: &Expr, at: Option<usize>, notes: &mut Notes<'_>) {
+/// `renamed` says what columns are called now that had other names when the check was written.
+pub(super) fn fill(
+    fields: &mut [Field],
+    renamed: &[(String, String)],
+    expr: &Expr,
+    at: Option<usize>,
+    notes: &mut Notes<'_>,
+) {
+    let mut fields = Fields { fields, renamed };
     let mut waiting = vec![expr];
     let mut seen = 0;
     while let Some(expr) = waiting.pop() {
@@ -35,9 +43,10 @@ pub(super) fn fill(fields: &mut [Field], expr: &Expr, at: Option<usize>, notes: 
                 waiting.push(right);
             }
             other => {
-                if one(fields, other).is_none() {
+                if one(&mut fields, other).is_none() {
                     let text = other.to_string();
-                    let named = fields.iter().find(|field| mentions(&text, &field.name));
+                    let mut all = fields.fields.iter();
+                    let named = all.find(|field| mentions(&text, &field.name));
                     let name = named.map(|field| field.name.clone()).unwrap_or_default();
                     let what = format!("the check `{}` is not checked", shorten(&text));
                     notes.warn(
@@ -59,14 +68,14 @@ fn mentions(text: &str, name: &str) -> bool {
 }
 
 /// One condition; `None` where it is no bound.
-fn one(fields: &mut [Field], expr: &Expr) -> Option<()> {
+fn one(fields: &mut Fields<'_>, expr: &Expr) -> Option<()> {
     match expr {
         Expr::InList {
             expr,
             list,
             negated: false,
         } => {
-            let field = field(fields, expr)?;
+            let field = fields.of(expr)?;
             let values: Option<Vec<Value>> =
                 list.iter().map(|item| literal(field.kind, item)).collect();
             field.allowed = Some(listed(values?)?);
@@ -78,7 +87,7 @@ fn one(fields: &mut [Field], expr: &Expr) -> Option<()> {
             right,
             ..
         } => {
-            let field = field(fields, left)?;
+            let field = fields.of(left)?;
             let values: Option<Vec<Value>> = array(right)?
                 .iter()
                 .map(|item| literal(field.kind, item))
@@ -94,6 +103,21 @@ fn one(fields: &mut [Field], expr: &Expr) -> Option<()> {
             bound(fields, expr, &BinaryOperator::GtEq, low)?;
             bound(fields, expr, &BinaryOperator::LtEq, high)?;
         }
+        // What such expressions say beyond ours is taken out where bounds are settled.
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::PGRegexMatch,
+            right,
+        } => {
+            let field = fields.of(left)?;
+            let Value::Text(pattern) = literal(Type::Text, right)? else {
+                return None;
+            };
+            if field.kind != Type::Text || field.limits.pattern.is_some() {
+                return None;
+            }
+            field.limits.pattern = Some(pattern);
+        }
         Expr::BinaryOp { left, op, right } => {
             let turned = match op {
                 BinaryOperator::Lt => BinaryOperator::Gt,
@@ -105,23 +129,31 @@ fn one(fields: &mut [Field], expr: &Expr) -> Option<()> {
             bound(fields, left, op, right).or_else(|| bound(fields, right, &turned, left))?;
         }
         Expr::IsNotNull(expr) => {
-            let field = field(fields, expr)?;
+            let field = fields.of(expr)?;
             field.nullable = false;
             field.required = true;
+        }
+        // So MariaDB says that a text is a document.
+        Expr::Function(function)
+            if function.name.to_string().eq_ignore_ascii_case("json_valid") =>
+        {
+            let field = fields.of(argument(function)?)?;
+            field.kind = Type::Json;
+            field.limits = Limits::default();
         }
         _ => return None,
     }
     Some(())
 }
 
-fn bound(fields: &mut [Field], left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<()> {
+fn bound(fields: &mut Fields<'_>, left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<()> {
     if let Some(inside) = length_of(left) {
         let length = literal(Type::Int, right)?;
         let Value::Int(length) = length else {
             return None;
         };
         let length = u64::try_from(length).ok()?;
-        let field = field(fields, inside)?;
+        let field = fields.of(inside)?;
         let limits = &mut field.limits;
         match op {
             BinaryOperator::Eq => {
@@ -135,7 +167,7 @@ fn bound(fields: &mut [Field], left: &Expr, op: &BinaryOperator, right: &Expr) -
         }
         return Some(());
     }
-    let field = field(fields, left)?;
+    let field = fields.of(left)?;
     let ordered = matches!(
         field.kind,
         Type::Int | Type::Decimal { .. } | Type::Float | Type::Date | Type::Time | Type::Timestamp
@@ -157,11 +189,20 @@ fn bound(fields: &mut [Field], left: &Expr, op: &BinaryOperator, right: &Expr) -
     Some(())
 }
 
-fn field<'f>(fields: &'f mut [Field], expr: &Expr) -> Option<&'f mut Field> {
-    let name = super::names::legal(&column_of(expr)?, "field");
-    fields
-        .iter_mut()
-        .find(|field| field.name.eq_ignore_ascii_case(&name))
+/// Fields by the names of their columns.
+struct Fields<'f> {
+    fields: &'f mut [Field],
+    renamed: &'f [(String, String)],
+}
+
+impl Fields<'_> {
+    /// The field whose column an expression is.
+    fn of(&mut self, expr: &Expr) -> Option<&mut Field> {
+        let written = column_of(expr)?;
+        let name = super::names::legal(now(self.renamed, &written), "field");
+        let mut all = self.fields.iter_mut();
+        all.find(|field| field.name.eq_ignore_ascii_case(&name))
+    }
 }
 
 /// What the length of is taken.
@@ -176,6 +217,11 @@ fn length_of(expr: &Expr) -> Option<&Expr> {
     ) {
         return None;
     }
+    argument(function)
+}
+
+/// The one argument of a function.
+fn argument(function: &Function) -> Option<&Expr> {
     let FunctionArguments::List(list) = &function.args else {
         return None;
     };

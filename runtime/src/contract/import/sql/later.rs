@@ -1,12 +1,12 @@
 //! What later statements add to a table: `ALTER TABLE`, and unique indexes.
 
 use sqlparser::ast::{
-    AlterColumnOperation, AlterTableOperation, ColumnOption, ColumnOptionDef, CreateIndex, Ident,
-    KeyOrIndexDisplay, NullsDistinctOption, TableConstraint,
+    AlterColumnOperation, AlterTableOperation, ColumnOption, ColumnOptionDef, CreateIndex,
+    DataType, Ident, KeyOrIndexDisplay, NullsDistinctOption, TableConstraint,
 };
 
 use super::super::notes::{Notes, shorten};
-use super::{ColumnDef, Table};
+use super::{ColumnDef, Table, last};
 
 impl Table {
     /// Changes the table as `ALTER TABLE` does; what cannot be said is noted.
@@ -47,30 +47,27 @@ impl Table {
             Op::RenameColumn {
                 old_column_name,
                 new_column_name,
+            } => self.rename(&old_column_name, new_column_name),
+            Op::ChangeColumn {
+                old_name,
+                new_name,
+                data_type,
+                options,
+                ..
             } => {
-                let lone = self.constraints.is_empty();
-                match self.column(&old_column_name) {
-                    // Constraints that speak of it would no longer find it.
-                    Some(column) if lone => {
-                        column.name = new_column_name;
-                        true
-                    }
-                    _ => false,
-                }
+                let there = self.redefine(&old_name, data_type, options);
+                there && (same(&old_name, &new_name) || self.rename(&old_name, new_name))
+            }
+            Op::RenameTable { table_name } => {
+                self.name = last(&table_name);
+                true
             }
             Op::ModifyColumn {
                 col_name,
                 data_type,
                 options,
                 ..
-            } => match self.column(&col_name) {
-                Some(column) => {
-                    column.data_type = data_type;
-                    column.options = options.into_iter().map(option).collect();
-                    true
-                }
-                None => false,
-            },
+            } => self.redefine(&col_name, data_type, options),
             // These say nothing about records.
             Op::OwnerTo { .. }
             | Op::ReplicaIdentity { .. }
@@ -124,6 +121,37 @@ impl Table {
         });
     }
 
+    /// Gives a column another type and other options; tells whether it is there.
+    fn redefine(&mut self, name: &Ident, kind: DataType, options: Vec<ColumnOption>) -> bool {
+        let Some(column) = self.column(name) else {
+            return false;
+        };
+        column.data_type = kind;
+        // Its key is said elsewhere and stays.
+        column.options.retain(|kept| is_key(&kept.option));
+        column.options.extend(options.into_iter().map(option));
+        true
+    }
+
+    /// Gives a column another name; what constraints call it is kept in mind.
+    fn rename(&mut self, old: &Ident, new: Ident) -> bool {
+        let renamed = (old.value.clone(), new.value.clone());
+        let Some(column) = self.column(old) else {
+            return false;
+        };
+        column.name = new;
+        if let Some(comment) = self.comments.remove(&renamed.0) {
+            self.comments.insert(renamed.1.clone(), comment);
+        }
+        for (column, _) in &mut self.left {
+            if *column == renamed.0 {
+                column.clone_from(&renamed.1);
+            }
+        }
+        self.renamed.push(renamed);
+        true
+    }
+
     fn column(&mut self, name: &Ident) -> Option<&mut ColumnDef> {
         self.columns
             .iter_mut()
@@ -154,6 +182,10 @@ fn alter_column(column: &mut ColumnDef, operation: AlterColumnOperation) -> bool
         AlterColumnOperation::AddGenerated { .. } => {}
     }
     true
+}
+
+fn is_key(option: &ColumnOption) -> bool {
+    matches!(option, ColumnOption::Unique { .. })
 }
 
 fn option(option: ColumnOption) -> ColumnOptionDef {

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::{asked, codes, one, said, skeleton, written};
+use crate::contract::data::Form;
 use crate::contract::generate::{self, json_schema::Side, sql::Dialect};
 
 fn kinds() -> impl Strategy<Value = Type> {
@@ -177,9 +178,9 @@ fn every(text: &str) {
         odcs::import("x", text, &asked),
         sql::import("x", text, "postgres", &asked),
         sql::import("x", text, "generic", &asked),
-        sample::import("x", text, sample::Form::Json, &asked),
-        sample::import("x", text, sample::Form::JsonLines, &asked),
-        sample::import("x", text, sample::Form::Csv, &asked),
+        sample::import("x", text.as_bytes(), Form::Document, &asked),
+        sample::import("x", text.as_bytes(), Form::Lines, &asked),
+        sample::import("x", text.as_bytes(), Form::Table, &asked),
     ];
     for imported in imports {
         match imported {
