@@ -12,7 +12,6 @@ import json
 from urllib.parse import unquote
 
 import nats
-from nats.errors import TimeoutError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 
@@ -64,7 +63,7 @@ async def main(args):
     while args.count is None or count < args.count:
         try:
             messages = await subscription.fetch(args.batch, timeout=5)
-        except TimeoutError:
+        except asyncio.TimeoutError:  # The client's own is one of these.
             continue  # Nothing new.
         for message in messages:
             for event in events(message):

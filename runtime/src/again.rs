@@ -9,10 +9,10 @@ use lockstep_core::deliver::{Retry, Step};
 use lockstep_core::error::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
+use crate::drift::FAILED;
+
 /// How long a life must have lasted for its failure to count as the first.
 const LONG_LIFE: Duration = Duration::from_secs(60);
-/// The code of an error after which a policy lets nothing go on.
-const ENDS: &str = "LS-E007";
 /// How long to wait before reading again what somebody else moved.
 const REREAD: Duration = Duration::from_millis(200);
 
@@ -50,7 +50,7 @@ pub(crate) async fn again<F, L>(
         }
         let step = retry.failed(&error, started.elapsed().as_nanos() as u64);
         told(&error, !error.kind().is_retryable());
-        if error.error_code() == Some(ENDS) {
+        if error.error_code() == Some(FAILED) {
             tracing::error!(what, error = error.chain(), "it ended, as the policy says");
             return;
         }

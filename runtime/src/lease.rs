@@ -189,6 +189,15 @@ struct Held {
     since: Instant,
 }
 
+/// How work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It is begun again once the lease is held again.
+    ForNow,
+    /// A policy ended it until the next start.
+    ByPolicy,
+}
+
 /// What a look at a lease found.
 enum Look {
     Taken(Held),
@@ -215,11 +224,11 @@ impl Leases {
         }
     }
 
-    /// Runs `work` whenever this runtime holds the lease, until `stop`.
+    /// Runs `work` whenever this runtime holds the lease, until `stop`, or until a policy ends it.
     ///
-    /// `work` is given the word on which to end; it may also end by itself, and is begun again then.
+    /// `work` is given the word on which to end; it may also end by itself, and is begun again unless a policy said so.
     /// `told` hears what keeps the lease from being looked at, and of the end of that.
-    pub(crate) async fn run<F: Future<Output = ()>>(
+    pub(crate) async fn run<F: Future<Output = Ended>>(
         &self,
         subject: &str,
         stop: &CancellationToken,
@@ -242,10 +251,13 @@ impl Leases {
                     tracing::info!(subject, "lease taken");
                     let (token, yielded) = (stop.child_token(), self.parts.hold(subject));
                     let work = work(token.clone());
-                    self.keep(subject, held, &token, &yielded, work).await;
+                    let ended = self.keep(subject, held, &token, &yielded, work).await;
                     self.parts.gone(subject);
                     self.release(subject).await;
                     tracing::info!(subject, "lease released");
+                    if ended == Ended::ByPolicy {
+                        return;
+                    }
                     if yielded.is_cancelled() && !pause(self.hands_off(), stop).await {
                         return;
                     }
@@ -307,19 +319,19 @@ impl Leases {
         mut held: Held,
         token: &CancellationToken,
         yielded: &CancellationToken,
-        work: impl Future<Output = ()>,
-    ) {
+        work: impl Future<Output = Ended>,
+    ) -> Ended {
         let mut work = pin!(work);
         let mut wait = self.times.renew;
         loop {
             tokio::select! {
-                () = &mut work => return,
+                ended = &mut work => return ended,
                 () = yielded.cancelled() => break,
                 () = tokio::time::sleep(wait) => {}
             }
             let left = self.times.give_up.saturating_sub(held.since.elapsed());
             let renewed = tokio::select! {
-                () = &mut work => return,
+                ended = &mut work => return ended,
                 renewed = tokio::time::timeout(left, self.renew(subject, held)) => renewed,
             };
             match renewed {
@@ -341,6 +353,7 @@ impl Leases {
         if tokio::time::timeout(GRACE, work).await.is_err() {
             tracing::warn!(subject, "the work did not end in time and was dropped");
         }
+        Ended::ForNow
     }
 
     async fn renew(&self, subject: &str, held: Held) -> Renewal {

@@ -14,7 +14,9 @@ pub mod verify;
 
 mod again;
 pub mod api;
+mod canary;
 pub mod contract;
+pub mod control;
 pub mod drift;
 pub mod explain;
 pub mod inbox;

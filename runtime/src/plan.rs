@@ -10,8 +10,8 @@ use lockstep_core::contract::Contract;
 use lockstep_core::contract::drift::Policy;
 use lockstep_core::gate::{Mapping, ReadPlan, ValueMaps, WritePlan};
 
-use crate::config::Config;
 use crate::config::preflight::Preflight;
+use crate::config::{Config, Consistency, Mode};
 
 /// One entity that is captured from one system.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Captured {
     pub read: Arc<ReadPlan>,
     /// What to do when the table no longer fits.
     pub policy: Policy,
+    /// Older majors that are published whatever their sunset says.
+    pub publish: Vec<u64>,
 }
 
 /// One flow into one target.
@@ -43,6 +45,8 @@ pub struct Delivered {
     pub pinned: bool,
     /// What to do when the target's table no longer fits.
     pub policy: Policy,
+    /// When what is captured is applied.
+    pub mode: Mode,
     /// The system the entity comes from.
     pub from: String,
     /// The target.
@@ -51,6 +55,10 @@ pub struct Delivered {
     pub mapping: Mapping,
     /// The value maps, likewise.
     pub values: Arc<ValueMaps>,
+    /// Whether it arrives in whole transactions, with the other flows of the pair that do.
+    pub whole: bool,
+    /// Tables of the target that are not there and are made at the start.
+    pub makes: Vec<Arc<Shape>>,
     /// The shape that `write` was compiled for.
     pub shape: Arc<Shape>,
     /// From records to rows.
@@ -86,6 +94,7 @@ impl Plan {
                     found: Arc::clone(&flow.found),
                     read: Arc::clone(&flow.read),
                     policy: config.source_policy(&flow.from, &flow.entity),
+                    publish: config.publish_majors(&flow.entity).to_vec(),
                 });
             }
             let targets = flow.targets.iter().filter_map(|target| {
@@ -99,10 +108,20 @@ impl Plan {
                         .map_or(config.drift, |written| {
                             config.policy(&target.system, written)
                         }),
+                    mode: config
+                        .flows
+                        .get(&flow.name)
+                        .map(|written| written.mode.clone())
+                        .unwrap_or_default(),
                     from: flow.from.clone(),
                     to: target.system.clone(),
                     mapping: config.mapping(&target.system, &flow.entity)?.clone(),
                     values: Arc::clone(&values),
+                    whole: config
+                        .flows
+                        .get(&flow.name)
+                        .is_some_and(|flow| flow.consistency == Consistency::Transaction),
+                    makes: target.makes.clone(),
                     shape: Arc::clone(&target.table),
                     write: Arc::clone(&target.write),
                 })
@@ -110,6 +129,27 @@ impl Plan {
             plan.deliveries.extend(targets);
         }
         plan
+    }
+
+    /// Takes the flows out that arrive in whole transactions, pair by pair; a pair of which a flow cannot run yet waits for it.
+    pub fn take_whole(&mut self, config: &Config) -> Vec<Vec<Delivered>> {
+        let (whole, apart) = std::mem::take(&mut self.deliveries)
+            .into_iter()
+            .partition(|delivered| delivered.whole);
+        self.deliveries = apart;
+        let mut pairs: BTreeMap<(String, String), Vec<Delivered>> = BTreeMap::new();
+        for delivered in whole {
+            let pair = (delivered.from.clone(), delivered.to.clone());
+            pairs.entry(pair).or_default().push(delivered);
+        }
+        pairs.retain(|(from, to), members| {
+            let mut flows = config
+                .flows
+                .values()
+                .filter(|flow| flow.consistency == Consistency::Transaction && flow.from == *from);
+            flows.by_ref().filter(|flow| flow.to.contains(to)).count() == members.len()
+        });
+        pairs.into_values().collect()
     }
 
     /// What it amounts to once nothing is missing any more: how many captures and deliveries.
@@ -147,6 +187,13 @@ impl Started {
     pub fn add(&mut self, plan: &Plan) {
         self.captures.extend(plan.captures.keys().cloned());
         let names = plan.deliveries.iter();
+        self.deliveries
+            .extend(names.map(|delivered| (delivered.flow.clone(), delivered.to.clone())));
+    }
+
+    /// Takes note of flows that are started together.
+    pub fn add_whole(&mut self, members: &[Delivered]) {
+        let names = members.iter();
         self.deliveries
             .extend(names.map(|delivered| (delivered.flow.clone(), delivered.to.clone())));
     }

@@ -8,6 +8,7 @@ use lockstep_core::error::{Error, Result};
 
 use crate::capture::LINE_MAX;
 use crate::config::{Config, LogConfig};
+use crate::control::Rests;
 use crate::log::nats::survey;
 use crate::log::{self, Log, POSITIONS, SETTLED};
 use crate::quarantine::{self, Broken, Guarded, Place, Quarantine, Stage, State as EntryState};
@@ -44,6 +45,7 @@ pub async fn status(
         running: true,
         rules: board.rules(),
         sets: board.sets(),
+        majors: board.older_majors(),
     }))
 }
 
@@ -72,11 +74,14 @@ async fn look(
             .unwrap_or(0);
         at_gate.get(entity).copied().unwrap_or(0) + here
     };
+    let rests = Rests::read(config, log).await?;
     let now = jiff::Timestamp::now();
+    let mut majors = board.map(Board::older_majors).unwrap_or_default();
     let (flows, (rules, sets), running) = match board {
         _ if config.log.is_shared() => {
             let gathered = status::gather(config, log, board).await?;
             let running = board.is_some() || gathered.somebody;
+            majors = gathered.majors();
             if running {
                 let flows = gathered.flows(config, now, quarantined);
                 (flows, gathered.rules(), true)
@@ -91,12 +96,16 @@ async fn look(
         None => (stopped(config, quarantined), Default::default(), false),
     };
     Ok(Status {
-        flows: flows.into_iter().map(|flow| halts.show(flow)).collect(),
+        flows: flows
+            .into_iter()
+            .map(|flow| rests.show(halts.show(flow), running))
+            .collect(),
         log: log_status(config, log).await?,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         running,
         rules,
         sets,
+        majors,
     })
 }
 
@@ -182,6 +191,7 @@ pub fn never_ran(config: &Config) -> Status {
         running: false,
         rules: Vec::new(),
         sets: Vec::new(),
+        majors: Vec::new(),
     }
 }
 
@@ -248,6 +258,9 @@ fn stopped(config: &Config, quarantined: impl Fn(&str, &str, &str) -> u64) -> Ve
             quarantined: quarantined(&flow.entity, &flow.name, to),
             reason: Some("no runtime is running; start one with `lockstep run`".to_owned()),
             halted: None,
+            paused: None,
+            stuck: None,
+            mark_ms: None,
             contract: None,
             drift: Vec::new(),
         })

@@ -2,23 +2,27 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use lockstep_core::connector::Registry;
 use lockstep_core::error::{Error, Result};
 use lockstep_core::log::subject;
+use lockstep_core::schedule::Schedule;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Access};
+use crate::canary::{self, Canary};
 use crate::capture::{Capture, OpenSource};
-use crate::config::{self, Config, LogConfig, NatsConfig, Role};
-use crate::deliver::Delivery;
+use crate::config::{self, Config, LogConfig, Mode, NatsConfig, Role};
+use crate::control::{self, Controls, Part, Pause};
+use crate::deliver::{Delivery, Together};
 use crate::drift;
 use crate::inbox::{self, Desk};
-use crate::lease::{self, Holder, Leases};
+use crate::lease::{self, Ended, Holder, Leases};
 use crate::log::embedded::{Embedded, EmbeddedOptions};
 use crate::log::nats::{Nats, NatsOptions, bucket_stream};
 use crate::log::{self, Log, LogError, POSITIONS, SETTLED, StreamConfig};
@@ -124,6 +128,8 @@ pub(crate) fn all_streams(config: &Config) -> Vec<StreamConfig> {
         INDEX,
         versions::CONTRACTS,
         versions::TABLES,
+        control::BUCKET,
+        canary::BUCKET,
     ];
     let mut all = Vec::from(streams(&config.log));
     all.extend(inbox::configured(config));
@@ -271,7 +277,25 @@ pub async fn run(
     tracing::info!(address = %server.address(), "lockstep runs");
     tasks.spawn(named("api".to_owned(), server.serve(stop.clone())));
     inbox::ensure(&*store.log, &config).await?;
+    let controls = Arc::new(Controls::open(&store.log).await?);
+    let following = {
+        let (controls, stop) = (Arc::clone(&controls), stop.clone());
+        async move { controls.follow(&stop).await }
+    };
+    tasks.spawn(named("orders".to_owned(), following));
+    let canary = Canary {
+        config: Arc::clone(&config),
+        registry: Arc::clone(&registry),
+        log: Arc::clone(&store.log),
+        board: Arc::clone(&board),
+    };
+    let marking = {
+        let stop = stop.clone();
+        async move { canary.run(&stop).await }
+    };
+    tasks.spawn(named("canary".to_owned(), Box::pin(marking)));
     let parts = Parts {
+        controls: &controls,
         config: &config,
         registry: &registry,
         store: &store,
@@ -302,6 +326,10 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => break None,
             () = &mut watching => break None,
+            () = board.failed(), if config.drift_exit => {
+                failed = true;
+                break None;
+            }
             found = &mut missing, if !starting.is_complete() => {
                 starting.begin(found, &mut tasks, &stop)?;
                 missing.set(self::missing(&config, &registry));
@@ -334,6 +362,9 @@ pub async fn run(
     store.close().await;
     tracing::info!("lockstep has stopped");
     match died {
+        None if failed && config.drift_exit => {
+            Err(drift::failed("a flow ended, and the run with it"))
+        }
         None if failed => Err(drift::failed("nothing is left to run")),
         None => Ok(()),
         Some(error) => Err(Error::unexpected("a part of the runtime failed in a way it should not; what was under way is done again at the next start").because(error)),
@@ -361,12 +392,29 @@ impl Starting<'_> {
         tasks: &mut JoinSet<()>,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let plan = plan.without(&self.started);
+        let mut plan = plan.without(&self.started);
+        for members in plan.take_whole(self.parts.config) {
+            self.started.add_whole(&members);
+            let members = members
+                .into_iter()
+                .map(|member| self.parts.delivery(member));
+            let pair = Together {
+                members: members.collect(),
+            };
+            let task = Box::pin(run_together(pair, self.leases.clone(), stop.clone()));
+            let part = self.parts.running.begin();
+            tasks.spawn(async move {
+                named("delivery of whole transactions".to_owned(), task).await;
+                drop(part);
+            });
+        }
         self.started.add(&plan);
         for (system, entities) in plan.captures {
             let capture = self.parts.capture(system, entities)?;
             let name = format!("capture of {}", capture.system);
-            let task = Box::pin(run_capture(capture, self.leases.clone(), stop.clone()));
+            let controls = Arc::clone(self.parts.controls);
+            let leases = self.leases.clone();
+            let task = Box::pin(run_capture(capture, controls, leases, stop.clone()));
             let part = self.parts.running.begin();
             tasks.spawn(async move {
                 named(name, task).await;
@@ -484,6 +532,7 @@ async fn enter_versions(config: &Config, store: &Store) -> Result<Versions> {
 
 /// What captures and deliveries are made from.
 struct Parts<'a> {
+    controls: &'a Arc<Controls>,
     config: &'a Arc<Config>,
     registry: &'a Arc<Registry>,
     store: &'a Store,
@@ -528,10 +577,10 @@ impl Parts<'_> {
     /// Opens a system for the tables that are planned: a run without some flows does not ask for theirs.
     fn source(&self, system: String, tables: BTreeSet<String>) -> OpenSource {
         let (config, registry) = (Arc::clone(self.config), Arc::clone(self.registry));
-        Box::new(move || {
+        Box::new(move |only| {
             let (config, registry, system) =
                 (Arc::clone(&config), Arc::clone(&registry), system.clone());
-            let tables = tables.clone();
+            let tables = only.unwrap_or_else(|| tables.clone());
             Box::pin(async move {
                 let (connector, settings) = of(&config, &system)?;
                 let mut cx = config.open_context(&system, Role::Source);
@@ -544,6 +593,8 @@ impl Parts<'_> {
     fn delivery(&self, delivered: plan::Delivered) -> Delivery {
         let (config, registry) = (Arc::clone(self.config), Arc::clone(self.registry));
         let to = delivered.to.clone();
+        // Who knows only how often begins with what is there; who knows the time waits for it.
+        let starts_at_once = matches!(delivered.mode, Mode::Scheduled(Schedule::Every(_)));
         Delivery {
             open: Box::new(move || {
                 let (config, registry, system) =
@@ -559,38 +610,110 @@ impl Parts<'_> {
             quarantine: Arc::clone(&self.store.quarantine),
             board: Arc::clone(self.board),
             versions: Arc::clone(self.versions),
+            controls: Arc::clone(self.controls),
+            owes: AtomicBool::new(starts_at_once),
             look_every: self.config.drift_every,
         }
     }
 }
 
 /// Captures a system while its lease is ours, or for good where there are no leases.
-async fn run_capture(capture: Capture, leases: Option<Leases>, stop: CancellationToken) {
+async fn run_capture(
+    capture: Capture,
+    controls: Arc<Controls>,
+    leases: Option<Leases>,
+    stop: CancellationToken,
+) {
     let Some(leases) = leases else {
-        return capture.run(&stop).await;
+        return capture_unless_paused(&capture, &controls, &stop).await;
     };
     let subject = subject::capture_lease(&capture.system);
     let work = async |token: CancellationToken| {
-        capture.run(&token).await;
+        capture_unless_paused(&capture, &controls, &token).await;
+        if !token.is_cancelled() && capture.board.capture_is_over(&capture.system) {
+            return Ended::ByPolicy;
+        }
         capture.board.capture_ended(&capture.system);
+        Ended::ForNow
     };
     let (board, system) = (&capture.board, &capture.system);
     let told = |error: Option<LogError>| match error.map(log::to_error) {
         Some(error) => board.capture_failed(system, &error, !error.kind().is_retryable()),
         None => board.capture_ended(system),
     };
-    leases.run(&subject, &stop, told, work).await;
+    Box::pin(leases.run(&subject, &stop, told, work)).await;
+}
+
+/// Delivers a pair's flows together while the lease of the first is ours, or for good where there are no leases.
+async fn run_together(pair: Together, leases: Option<Leases>, stop: CancellationToken) {
+    let Some(leases) = leases else {
+        return together_unless_paused(&pair, 0, stop).await;
+    };
+    let [lead, ..] = pair.members.as_slice() else {
+        return;
+    };
+    let work = async |token: CancellationToken| {
+        together_unless_paused(&pair, 0, token.clone()).await;
+        let is_over =
+            |Delivery { plan, board, .. }: &Delivery| board.flow_is_over(&plan.flow, &plan.to);
+        if !token.is_cancelled() && pair.members.iter().any(is_over) {
+            return Ended::ByPolicy;
+        }
+        for Delivery { plan, board, .. } in &pair.members {
+            board.flow_ended(&plan.flow, &plan.to);
+        }
+        Ended::ForNow
+    };
+    let told = |error: Option<LogError>| {
+        let error = error.map(log::to_error);
+        for Delivery { plan, board, .. } in &pair.members {
+            board.flow(&plan.flow, &plan.to, &plan.contract.entity, &plan.from);
+            match &error {
+                Some(error) => {
+                    board.flow_failed(&plan.flow, &plan.to, error, !error.kind().is_retryable());
+                }
+                None => board.flow_ended(&plan.flow, &plan.to),
+            }
+        }
+    };
+    let subject = subject::deliver_lease(&lead.plan.flow, &lead.plan.to);
+    Box::pin(leases.run(&subject, &stop, told, work)).await;
+}
+
+/// Delivers a pair's flows while none of them, from one of them on, is paused: a transaction without a flow's part would not be whole.
+fn together_unless_paused(
+    pair: &Together,
+    from: usize,
+    stop: CancellationToken,
+) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    Box::pin(async move {
+        let Some(member) = pair.members.get(from) else {
+            return pair.run(&stop).await;
+        };
+        let Delivery { board, plan, .. } = member;
+        let rests = |_: &Pause| {
+            pair.rests(&plan.flow);
+            board.reached_by(&plan.flow, &plan.to)
+        };
+        let work = |token: CancellationToken| together_unless_paused(pair, from + 1, token);
+        let part = member.part();
+        member.controls.run(&part, &stop, rests, work).await;
+    })
 }
 
 /// Delivers a flow while its lease is ours, or for good where there are no leases.
 async fn run_delivery(delivery: Delivery, leases: Option<Leases>, stop: CancellationToken) {
     let Some(leases) = leases else {
-        return delivery.run(&stop).await;
+        return deliver_unless_paused(&delivery, &stop).await;
     };
     let (flow, to) = (&delivery.plan.flow, &delivery.plan.to);
     let work = async |token: CancellationToken| {
-        delivery.run(&token).await;
+        deliver_unless_paused(&delivery, &token).await;
+        if !token.is_cancelled() && delivery.board.flow_is_over(flow, to) {
+            return Ended::ByPolicy;
+        }
         delivery.board.flow_ended(flow, to);
+        Ended::ForNow
     };
     let (board, plan) = (&delivery.board, &delivery.plan);
     let told = |error: Option<LogError>| match error.map(log::to_error) {
@@ -601,7 +724,29 @@ async fn run_delivery(delivery: Delivery, leases: Option<Leases>, stop: Cancella
         None => board.flow_ended(flow, to),
     };
     let subject = subject::deliver_lease(flow, to);
-    leases.run(&subject, &stop, told, work).await;
+    Box::pin(leases.run(&subject, &stop, told, work)).await;
+}
+
+async fn capture_unless_paused(capture: &Capture, controls: &Controls, stop: &CancellationToken) {
+    let system = capture.system.clone();
+    let rests = |_: &Pause| {
+        capture.board.capture_ended(&capture.system);
+        None
+    };
+    let work = |token: CancellationToken| async move { capture.run(&token).await };
+    let part = Part::Capture { system };
+    controls.run(&part, stop, rests, work).await;
+}
+
+async fn deliver_unless_paused(delivery: &Delivery, stop: &CancellationToken) {
+    let (board, plan) = (&delivery.board, &delivery.plan);
+    let rests = |_: &Pause| {
+        board.flow(&plan.flow, &plan.to, &plan.contract.entity, &plan.from);
+        board.reached_by(&plan.flow, &plan.to)
+    };
+    let work = |token: CancellationToken| async move { delivery.run(&token).await };
+    let controls = &delivery.controls;
+    controls.run(&delivery.part(), stop, rests, work).await;
 }
 
 /// A task that says when it has ended, so that a stop that takes long can be explained.

@@ -9,6 +9,7 @@ use lockstep_core::error::{Error, Result};
 
 use super::{Client, Reached};
 use crate::config::Config;
+use crate::control::{Act, Control, Done, Order};
 use crate::quarantine::{Answer, Ask, Closing, Entry, Stage};
 use crate::report;
 use crate::status::{State, Status};
@@ -16,6 +17,10 @@ use crate::supervise::Store;
 use crate::verify::InFlight;
 use crate::versions::{Known, Versions};
 
+/// How long a runtime that holds the log may take until it answers.
+const STARTING_MAX: Duration = Duration::from_secs(8);
+/// How long a request to skip may go unanswered.
+pub(super) const SKIP_MAX: Duration = Duration::from_secs(20);
 /// How long to wait between two looks at a flow that is behind.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -35,16 +40,23 @@ impl Reach {
     /// # Errors
     /// A log that is damaged, or held by a process that does not answer.
     pub async fn find(config: &Config) -> Result<Reach> {
-        if let Reached::Running(client) = Client::find(&config.api.folder).await? {
-            return Ok(Reach::Running(client));
+        let until = Instant::now() + STARTING_MAX;
+        loop {
+            if let Reached::Running(client) = Client::find(&config.api.folder).await? {
+                return Ok(Reach::Running(client));
+            }
+            match Store::look(config).await {
+                Ok(store) => return Ok(store.map_or(Reach::Nothing, Reach::Log)),
+                // Whoever holds the log may be about to answer: a runtime that starts, or a command that looks into it.
+                Err(error) if error.error_code() == Some("LS-L004") && Instant::now() < until => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Err(error) if error.error_code() == Some("LS-L004") => {
+                    return Err(error.help("if a runtime holds the log, it does not answer: look at its log output, or stop it"));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Store::look(config)
-            .await
-            .map(|store| store.map_or(Reach::Nothing, Reach::Log))
-            .map_err(|error| match error.error_code() {
-                Some("LS-L004") => error.help("if a runtime holds the log, it does not answer: look at its log output, or stop it"),
-            _ => error,
-        })
     }
 
     /// The status.
@@ -129,6 +141,34 @@ impl Reach {
             }
             Reach::Log(store) => store.quarantine.discard(id, closing).await,
             Reach::Nothing => Ok(Answer::Missing),
+        }
+    }
+
+    /// Carries out what somebody asks of parts of a run: by the running process, or in the log, where runtimes elsewhere and later ones find it.
+    ///
+    /// # Errors
+    /// A process that went away, a log that cannot be written, or an order that only a running process can carry out.
+    pub async fn order(&self, config: &Config, order: &Order) -> Result<Vec<Done>> {
+        let lasts = matches!(order.act, Act::Pause | Act::Resume);
+        match self {
+            Reach::Running(client) => client.post_body("/order", order).await,
+            _ if !lasts && !config.log.is_shared() => Err(Error::config(
+                "no runtime is running, and only a running one can do this",
+            )
+            .help("start it with `lockstep run`")),
+            Reach::Log(store) => {
+                let control = Control::open(&*store.log).await?;
+                control.carry_out(order, SKIP_MAX).await
+            }
+            // What rests from the beginning rests at the first start.
+            Reach::Nothing => {
+                let store = Store::open(config).await?;
+                let control = Control::open(&*store.log).await?;
+                let done = control.carry_out(order, SKIP_MAX).await;
+                drop(control);
+                store.close().await;
+                done
+            }
         }
     }
 

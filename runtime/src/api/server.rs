@@ -15,8 +15,10 @@ use lockstep_core::error::{Error, Result};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::reach::SKIP_MAX;
 use super::{Access, Told};
 use crate::config::Config;
+use crate::control::{Control, Done, Order};
 use crate::log::Log;
 use crate::quarantine::{Answer, Ask, Closing, Entry, Quarantine};
 use crate::report;
@@ -78,6 +80,7 @@ impl Server {
             .route("/health", get(async || "ok"))
             .route("/status", get(status))
             .route("/known", get(known))
+            .route("/order", post(order))
             .route("/quarantine", get(list))
             .route("/quarantine/{id}", get(show))
             .route("/quarantine/{id}/retry", post(retry))
@@ -166,6 +169,15 @@ async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
 
 async fn known(State(shared): State<Shared>) -> Result<Json<Known>, Failure> {
     Ok(Json(Versions::open(&*shared.log).await?.known()))
+}
+
+/// Carries out what is asked of parts of the run, wherever they run.
+async fn order(
+    State(shared): State<Shared>,
+    Json(order): Json<Order>,
+) -> Result<Json<Vec<Done>>, Failure> {
+    let control = Control::open(&*shared.log).await?;
+    Ok(Json(control.carry_out(&order, SKIP_MAX).await?))
 }
 
 async fn list(State(shared): State<Shared>) -> Result<Json<Vec<Entry>>, Failure> {

@@ -11,7 +11,7 @@ use lockstep_core::log::Event;
 use super::intake::{Entity, Intake, Way};
 use super::line::Waiter;
 use super::outbox::Outbox;
-use super::pieces::{tombstone, too_large};
+use super::pieces::{send_again, tombstone, too_large};
 use super::publish::Publisher;
 use crate::log::Request;
 use crate::quarantine::{Answer, Ask, Entry, State};
@@ -40,6 +40,13 @@ impl Intake {
                 Ok(Some(Answer::Done))
             }
             Ask::Halt { id } => self.halt_entity(id).await.map(Some),
+            Ask::Refill { id, reason } => {
+                let refused = self.refill(id, reason.clone()).await;
+                refused.map(|refused| {
+                    Some(refused.map_or(Answer::Done, |reason| Answer::Failed { reason }))
+                })
+            }
+            Ask::Mark { .. } => Ok(Some(Answer::Done)),
         };
         let answer = match done {
             Ok(None) => {
@@ -306,12 +313,11 @@ impl Intake {
         let former = self.entities[index].book.former(entry);
         let former = former.filter(|(former, _)| *former != key);
         outbox.begin();
+        let mut events = Vec::new();
         if let Some((former, lane)) = former {
             let id = format!("{}/former", entry.held.event);
-            if let Some(event) = tombstone(channel, &former, Some(&key), change, &id) {
-                // It holds a key only, so it is never too large.
-                let _ = outbox.push_again(publisher.slot(index, lane), channel, event);
-            }
+            let event = tombstone(channel, &former, Some(&key), change, &id);
+            events.extend(event.map(|event| (publisher.slot(index, lane), event)));
         }
         let event = Event {
             change: Change {
@@ -323,7 +329,8 @@ impl Intake {
             replaced_by: None,
             id: entry.held.event.as_str().into(),
         };
-        if let Err(large) = outbox.push_again(publisher.slot(index, lane), channel, event) {
+        events.push((publisher.slot(index, lane), event));
+        if let Err(large) = send_again(publisher, outbox, index, events) {
             return Some(Answer::rejected(&too_large(large.bytes).violations));
         }
         self.entities[index].book.forget(entry);

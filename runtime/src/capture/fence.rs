@@ -110,7 +110,7 @@ impl Case {
                 contract: Arc::clone(&self.channel.contract),
                 ..self.toy.clone()
             }],
-            open: Box::new(|| Box::pin(async { unreachable!("no source is opened here") })),
+            open: Box::new(|_| Box::pin(async { unreachable!("no source is opened here") })),
             log: Arc::clone(log),
             quarantine: Arc::new(Quarantine::open(Arc::clone(log)).await?),
             board: Arc::new(Board::default()),

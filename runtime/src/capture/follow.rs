@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lockstep_core::contract::drift::{
-    Decision, Drift, Expected, Kind, Side, compare, extended, next_minor, with_columns,
+    Action, Decision, Drift, Expected, Kind, Side, compare, extended, next_minor, with_columns,
 };
-use lockstep_core::error::Result;
+use lockstep_core::error::{Error, Result};
 use lockstep_core::{Column, Shape};
 
-use super::intake::Intake;
+use super::intake::{Entity, Intake};
+use super::open::Tables;
 use super::outbox::Outbox;
 use super::publish::Publisher;
 use crate::drift::failed;
@@ -27,12 +28,22 @@ pub(super) struct Standing {
     before: Arc<Shape>,
     /// Why the entity is held.
     pub(super) held: Option<String>,
-    /// Rows that were parked since it is held.
-    pub(super) parked: usize,
+    /// Whether it is held until the next start, as its policy says.
+    pub(super) failed: bool,
+    /// Whether its table is not there.
+    pub(super) gone: bool,
+    /// Changes that passed by since it is held.
+    pub(super) passed: u64,
+    /// Whether columns came while nobody looked that are to be taken along with the first change.
+    adds: bool,
     /// Whether the table is to be read again, which nobody asked the source for yet.
     due: bool,
     /// Whether rows that the filter leaves out may have left it while the entity was held.
     pub(super) may_have_left: bool,
+    /// The older majors whose subscribers get what is said.
+    majors: Vec<u64>,
+    /// What was said of its table last.
+    told: Vec<Drift>,
 }
 
 impl Standing {
@@ -42,9 +53,14 @@ impl Standing {
             seen: Arc::clone(shape),
             before: Arc::clone(shape),
             held: None,
-            parked: 0,
+            failed: false,
+            gone: false,
+            passed: 0,
+            adds: false,
             due: false,
             may_have_left: false,
+            majors: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -56,27 +72,52 @@ impl Standing {
 
 impl Intake {
     /// Begins beside the tables as they are now.
-    pub(super) async fn begin(&mut self, shapes: &[Arc<Shape>]) -> Result<()> {
+    pub(super) async fn begin(&mut self, tables: &Tables, publisher: &Publisher) -> Result<()> {
         for index in 0..self.entities.len() {
+            self.entities[index].standing.majors = publisher.older(index);
             let captured = &mut self.entities[index].captured;
             let table = &captured.mapping.table;
-            if let Some(now) = shapes.iter().find(|shape| shape.name == *table) {
+            if let Some(now) = tables.shapes.iter().find(|shape| shape.name == *table) {
                 captured.found = Arc::clone(now);
             }
-            self.stand(index).await?;
+            let gone = tables.gone.get(table);
+            self.stand(index, gone).await?;
         }
-        Ok(())
+        self.must_go_on()
+    }
+
+    /// Ends the capture once a policy ended each of its entities.
+    fn must_go_on(&self) -> Result<()> {
+        let standings = self.entities.iter().map(|entity| &entity.standing);
+        let mut reasons = standings
+            .clone()
+            .filter(|standing| standing.failed)
+            .filter_map(|standing| standing.held.clone());
+        match reasons.next() {
+            Some(first) if standings.clone().all(|standing| standing.failed) => Err(failed(
+                &reasons.fold(first, |all, one| format!("{all}; {one}")),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Finds how an entity's table stood when all was well, and judges how it stands now.
-    async fn stand(&mut self, index: usize) -> Result<()> {
+    async fn stand(&mut self, index: usize, gone: Option<&Error>) -> Result<()> {
         let captured = &self.entities[index].captured;
         let terms = terms(&captured.contract, &captured.mapping);
         let known = self.versions.table(&self.key(index));
+        let majors = &self.entities[index].standing.majors;
         let again = match &known {
             None => None,
-            Some(known) if known.terms == terms => known.again.clone(),
-            Some(_) => Some("its contract or its mapping changed".to_owned()),
+            Some(known) if known.terms != terms => {
+                Some("its contract or its mapping changed".to_owned())
+            }
+            Some(known) if known.again.is_some() => known.again.clone(),
+            // Whoever subscribes to it missed what was said while it was not published.
+            Some(known) => majors
+                .iter()
+                .find(|major| !known.majors.contains(major))
+                .map(|major| format!("its major {major} is published from now on")),
         };
         let may_have_left = known.as_ref().is_some_and(|known| known.was_held);
         let before = match known {
@@ -89,12 +130,52 @@ impl Intake {
         standing.due = again.is_some();
         standing.may_have_left = may_have_left;
         self.note(index, again).await?;
+        let entity = &self.entities[index].captured.contract.entity;
+        if let Some(reason) = self.board.why_ended(&self.system, entity) {
+            return self.fail(index, reason).await;
+        }
+        if let Some(gone) = gone {
+            return self.is_gone(index, gone).await;
+        }
         match self.judge(index, &found) {
             Decision::Hold(reason) => self.hold(index, reason).await,
-            Decision::Fail(reason) => Err(failed(&reason)),
-            // A column that is new is taken along with the first change that has it.
-            Decision::GoOn | Decision::Add(_) => Ok(()),
+            Decision::Fail(reason) => self.fail(index, reason).await,
+            // A column that is new is taken along where the source tells of it, in order with its rows.
+            Decision::Add(_) => {
+                self.entities[index].standing.adds = true;
+                Ok(())
+            }
+            Decision::GoOn => Ok(()),
         }
+    }
+
+    /// Holds an entity whose table is not there, or cannot be read as it is.
+    async fn is_gone(&mut self, index: usize, why: &Error) -> Result<()> {
+        self.entities[index].standing.gone = true;
+        let policy = self.entities[index].captured.policy;
+        let reason = why.chain();
+        if policy.breaking == Action::Fail {
+            self.fail(index, reason).await
+        } else {
+            self.hold(index, reason).await
+        }
+    }
+
+    /// The tables that are not there.
+    pub(super) fn gone(&self) -> BTreeSet<String> {
+        let gone = self.entities.iter().filter(|entity| entity.standing.gone);
+        gone.map(|entity| entity.captured.mapping.table.clone())
+            .collect()
+    }
+
+    /// The entities of a table.
+    pub(super) fn of_table(&self, table: &str) -> Vec<usize> {
+        let of = |entity: &Entity| entity.captured.mapping.table == table;
+        let entities = self.entities.iter().enumerate();
+        entities
+            .filter(|(_, entity)| of(entity))
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// Keeps an entity in step with its table; tells whether its changes may pass.
@@ -109,42 +190,84 @@ impl Intake {
         outbox: &mut Outbox,
     ) -> Result<bool> {
         let entity = &mut self.entities[index];
-        if Arc::ptr_eq(shape, &entity.standing.seen) {
+        if entity.standing.failed || entity.standing.gone {
+            return Ok(false);
+        }
+        // The table as it was found at the start may be the first that is told of columns to take along.
+        let adds = std::mem::take(&mut entity.standing.adds);
+        if !adds && Arc::ptr_eq(shape, &entity.standing.seen) {
             return Ok(entity.standing.held.is_none());
         }
         entity.standing.seen = Arc::clone(shape);
-        if entity.standing.held.is_none() && *shape == entity.captured.shape {
+        if !adds && entity.standing.held.is_none() && *shape == entity.captured.shape {
             entity.captured.shape = Arc::clone(shape);
             return Ok(true);
         }
         self.turn(index, shape, publisher, outbox).await
     }
 
+    /// Takes note of majors that are published no more.
+    pub(super) async fn retire(&mut self, publisher: &mut Publisher) -> Result<()> {
+        for index in publisher.retire() {
+            self.entities[index].standing.majors = publisher.older(index);
+            let known = self.versions.table(&self.key(index));
+            self.note(index, known.and_then(|known| known.again))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes up what a source tells of a table, behind the changes that it told before.
+    pub(super) async fn hear(
+        &mut self,
+        shape: &Arc<Shape>,
+        publisher: &mut Publisher,
+        outbox: &mut Outbox,
+    ) -> Result<()> {
+        for index in self.of_table(&shape.name) {
+            // Those that wait in line come in the shape of before.
+            if self.entities[index].line.is_empty() {
+                self.follow(index, shape, publisher, outbox).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at tables beside the stream of changes.
     pub(super) async fn look(
         &mut self,
-        shapes: &[Arc<Shape>],
+        tables: &Tables,
         publisher: &mut Publisher,
         outbox: &mut Outbox,
     ) -> Result<()> {
         for index in 0..self.entities.len() {
             let entity = &self.entities[index];
             let table = &entity.captured.mapping.table;
-            let Some(now) = shapes.iter().find(|shape| shape.name == *table) else {
+            if let Some(gone) = tables.gone.get(table) {
+                if !entity.standing.gone {
+                    self.is_gone(index, gone).await?;
+                }
+                continue;
+            }
+            let Some(now) = tables.shapes.iter().find(|shape| shape.name == *table) else {
                 continue;
             };
+            // A policy that ended it, or another life of the source, decides.
+            if entity.standing.failed || entity.standing.gone {
+                continue;
+            }
             if entity.standing.held.is_some() {
                 self.turn(index, now, publisher, outbox).await?;
                 continue;
             }
             match self.judge(index, now) {
                 Decision::Hold(reason) => self.hold(index, reason).await?,
-                Decision::Fail(reason) => return Err(failed(&reason)),
-                // Rows come in the shape that their change had; it is followed then.
+                Decision::Fail(reason) => self.fail(index, reason).await?,
+                // The source tells of it in order with its rows; it is followed then.
                 Decision::GoOn | Decision::Add(_) => {}
             }
         }
-        Ok(())
+        self.must_go_on()
     }
 
     /// Judges a table's shape and acts on it; tells whether changes of that shape may pass.
@@ -156,7 +279,11 @@ impl Intake {
         outbox: &mut Outbox,
     ) -> Result<bool> {
         match self.judge(index, shape) {
-            Decision::Fail(reason) => return Err(failed(&reason)),
+            Decision::Fail(reason) => {
+                self.fail(index, reason).await?;
+                self.must_go_on()?;
+                return Ok(false);
+            }
             Decision::Hold(reason) => {
                 self.hold(index, reason).await?;
                 return Ok(false);
@@ -181,7 +308,7 @@ impl Intake {
         Ok(true)
     }
 
-    fn judge(&self, index: usize, now: &Shape) -> Decision {
+    fn judge(&mut self, index: usize, now: &Shape) -> Decision {
         let entity = &self.entities[index];
         let plan::Captured {
             contract,
@@ -199,17 +326,22 @@ impl Intake {
         };
         let drifts = compare(expected, now);
         let decision = policy.decide(&drifts);
-        for drift in drifts.iter().filter(|drift| drift.kind != Kind::Ok) {
-            tracing::warn!(system = self.system, entity = contract.entity, kind = ?drift.kind, "{drift}");
-        }
         self.tell(index, drifts);
         decision
     }
 
-    fn tell(&self, index: usize, drifts: Vec<Drift>) {
-        let entity = &self.entities[index].captured.contract.entity;
-        let drifts = drifts.into_iter().filter(|drift| drift.kind != Kind::Ok);
-        self.board.drift(&self.system, entity, drifts.collect());
+    /// Shows what does not fit, and says what of it is new.
+    fn tell(&mut self, index: usize, mut drifts: Vec<Drift>) {
+        drifts.retain(|drift| drift.kind != Kind::Ok);
+        let Entity {
+            captured, standing, ..
+        } = &mut self.entities[index];
+        let entity = &captured.contract.entity;
+        for drift in drifts.iter().filter(|drift| !standing.told.contains(drift)) {
+            tracing::warn!(system = self.system, entity, kind = ?drift.kind, "{drift}");
+        }
+        standing.told.clone_from(&drifts);
+        self.board.drift(&self.system, entity, drifts);
     }
 
     /// Makes new columns of a source optional fields of the next minor version, which events have from here on.
@@ -226,12 +358,10 @@ impl Intake {
         let taken = known.by_urn(&contract.urn()).map(|kept| &kept.taken);
         let mut taken: BTreeSet<String> = taken.into_iter().flatten().cloned().collect();
         taken.extend(columns.iter().map(|column| column.name.clone()));
-        let taken: Vec<String> = taken.into_iter().collect();
         let mut version = next_minor(&contract.version);
         let contract = loop {
             let next = Arc::new(extended(&contract, columns, version));
-            let mut kept = Kept::of(Arc::clone(&next));
-            kept.taken.clone_from(&taken);
+            let kept = Kept::taking(Arc::clone(&next), &taken);
             match self.versions.enter(kept).await {
                 Ok(()) => break next,
                 // Somebody released that version with other contents.
@@ -258,7 +388,8 @@ impl Intake {
         entities[index].captured.read = read;
         entities[index].standing.before = Arc::clone(shape);
         entities[index].standing.due = true;
-        publisher.goes_on_with(index, &entities[index].captured.contract);
+        let known = self.versions.known();
+        publisher.goes_on_with(index, &entities[index].captured.contract, &known);
         // Rows may have had values there before anybody saw the column.
         let again = "columns were taken along".to_owned();
         self.note(index, Some(again)).await
@@ -274,6 +405,8 @@ impl Intake {
             version: captured.contract.version.clone(),
             again,
             was_held: entity.standing.may_have_left,
+            incarnation: None,
+            majors: entity.standing.majors.clone(),
         };
         self.versions.keep_table(&self.key(index), table).await
     }
@@ -310,6 +443,34 @@ impl Intake {
         self.note(index, None).await
     }
 
+    /// An entity's table was read to its last row: targets hold no row that its filter leaves out.
+    pub(super) async fn is_whole_again(&mut self, index: usize) -> Result<()> {
+        let standing = &mut self.entities[index].standing;
+        if standing.due || standing.held.is_some() || !standing.may_have_left {
+            return Ok(());
+        }
+        standing.may_have_left = false;
+        let known = self.versions.table(&self.key(index));
+        self.note(index, known.and_then(|known| known.again)).await
+    }
+
+    /// Has an entity's table read again because somebody lacks rows of it; tells why it cannot be.
+    pub(super) async fn refill(&mut self, entity: &str, reason: String) -> Result<Option<String>> {
+        if self.desk.is_some() {
+            return Ok(Some(
+                "what other programs published cannot be read again: they have to publish it again"
+                    .to_owned(),
+            ));
+        }
+        let of = |known: &Entity| known.captured.contract.entity == entity;
+        let Some(index) = self.entities.iter().position(of) else {
+            return Ok(Some("no flow captures this entity here".to_owned()));
+        };
+        self.read_again(index);
+        self.note(index, Some(reason)).await?;
+        Ok(None)
+    }
+
     /// Has an entity's table read again.
     pub(super) fn read_again(&mut self, index: usize) {
         self.entities[index].standing.due = true;
@@ -317,7 +478,7 @@ impl Intake {
 
     /// Whether an entity is held.
     pub(super) fn is_held(&self) -> bool {
-        let held = |entity: &super::intake::Entity| entity.standing.held.is_some();
+        let held = |entity: &Entity| entity.standing.held.is_some();
         self.entities.iter().any(held)
     }
 }

@@ -1,7 +1,7 @@
 //! An entity whose table does not fit any more is parked by itself: everything else of the system goes on, so its position does, too.
 //!
-//! What is said of the entity meanwhile is kept in quarantine, the last change of each row, up to a limit; that its table has to be read again is noted in the log before anything passes by.
-//! When the table fits again, parked deletes are sent, and the table is read from its first row: that tells the rest, and closes the entries.
+//! That its table has to be read again is noted in the log before anything passes by: reading it from its first row, once it fits again, tells whatever is there.
+//! So only what a reading cannot tell is kept in quarantine meanwhile: rows that are gone, and rows that have another key. Of the others it is only counted how many passed by.
 
 use std::sync::Arc;
 
@@ -13,20 +13,23 @@ use lockstep_core::{Cell, Change, Key, Op, Row, Shape};
 
 use super::intake::{Entity, Intake, Way};
 use super::outbox::Outbox;
-use super::pieces::{former, row_names, tombstone};
+use super::pieces::{former, row_names, send_again, tombstone};
 use super::publish::Publisher;
+use crate::drift::failed;
 use crate::quarantine::{Entry, Former, Held, Stage, State};
 
 /// The rule under which changes of a held entity wait in quarantine.
 pub(crate) const RULE: &str = "drift";
-/// Most rows of an entity that are parked whole; beyond, only what a new reading could not tell.
-const PARKED_MAX: usize = 10_000;
-
 impl Intake {
     /// Parks an entity, or goes on with parking it.
     pub(super) async fn hold(&mut self, index: usize, reason: String) -> Result<()> {
         let entity = self.entities[index].captured.contract.entity.clone();
-        let error = Error::config(reason.clone()).code(drift::BREAKING);
+        let code = if self.entities[index].standing.gone {
+            drift::GONE
+        } else {
+            drift::BREAKING
+        };
+        let error = Error::config(reason.clone()).code(code);
         self.board.entity_held(&self.system, &entity, Some(&error));
         if self.entities[index].standing.held.replace(reason).is_some() {
             return Ok(());
@@ -36,9 +39,37 @@ impl Intake {
             entity,
             "the entity is held: its table does not fit any more; everything else goes on"
         );
+        self.may_lack(index).await
+    }
+
+    /// Ends an entity's flow, as its policy says: it is held until the next start, and the other tables of the system go on.
+    pub(super) async fn fail(&mut self, index: usize, reason: String) -> Result<()> {
+        let entity = self.entities[index].captured.contract.entity.clone();
+        let error = failed(&reason);
+        // Another life of the capture finds it so.
+        self.board.entity_ended(&self.system, &entity, &reason);
+        self.board.entity_held(&self.system, &entity, Some(&error));
+        let standing = &mut self.entities[index].standing;
+        standing.held = Some(reason);
+        if std::mem::replace(&mut standing.failed, true) {
+            return Ok(());
+        }
+        tracing::error!(
+            system = self.system,
+            entity,
+            error = error.chain(),
+            "the entity's flow ended, as the policy says; everything else goes on"
+        );
+        self.may_lack(index).await
+    }
+
+    /// Before anything of an entity passes by: its table is to be read again.
+    async fn may_lack(&mut self, index: usize) -> Result<()> {
         self.read_again(index);
-        self.entities[index].standing.may_have_left = true;
-        // Before anything of it passes by.
+        let Entity {
+            captured, standing, ..
+        } = &mut self.entities[index];
+        standing.may_have_left |= captured.mapping.filter.is_some();
         let again = "it was held".to_owned();
         self.note(index, Some(again)).await
     }
@@ -54,8 +85,16 @@ impl Intake {
             self.clear(index, change, &barrier, way);
             return;
         }
-        let standing = &mut self.entities[index].standing;
-        standing.parked += 1;
+        let Entity {
+            captured,
+            standing,
+            book,
+            ..
+        } = &mut self.entities[index];
+        standing.passed += 1;
+        self.board
+            .entity_passed(&self.system, &captured.contract.entity, standing.passed);
+        let event = event_id(way.incarnation, change.mark);
         let moved = change.before.as_ref().is_some_and(|before| {
             let differs = |at: &usize| {
                 let old = before.cell(*at);
@@ -63,12 +102,12 @@ impl Intake {
             };
             change.shape.key.iter().any(differs)
         });
-        if standing.parked > PARKED_MAX && change.op.is_upsert() && !moved {
+        let is_known = row_names(change, &event).any(|row| book.knows(&row));
+        if change.op.is_upsert() && !moved && !is_known {
             // The table is read again, and tells it then.
             return;
         }
         let reason = standing.held.clone().unwrap_or_default();
-        let event = event_id(way.incarnation, change.mark);
         let rejection = Rejection {
             violations: vec![Violation {
                 field: None,
@@ -107,7 +146,7 @@ impl Intake {
         );
         let standing = &mut self.entities[index].standing;
         standing.held = None;
-        standing.parked = 0;
+        standing.passed = 0;
         self.read_again(index);
         self.board.entity_held(&self.system, &entity, None);
         self.send_parked(index, publisher, outbox).await
@@ -177,13 +216,13 @@ impl Intake {
             let former = former.filter(|(former, _)| !same(former));
             let channel = publisher.channel(index);
             outbox.begin();
+            let mut events = Vec::new();
             if let Some((former, lane)) = former {
                 let id = format!("{}/former", entry.held.event);
-                if let Some(event) = tombstone(channel, &former, None, &change, &id) {
-                    let _ = outbox.push_again(publisher.slot(index, lane), channel, event);
-                }
+                let event = tombstone(channel, &former, None, &change, &id);
+                events.extend(event.map(|event| (publisher.slot(index, lane), event)));
             }
-            let event = gated.map(|gated| {
+            events.extend(gated.map(|gated| {
                 let slot = publisher.slot(index, gated.lane);
                 let event = Event {
                     change: gated.change,
@@ -193,11 +232,9 @@ impl Intake {
                     id: entry.held.event.as_str().into(),
                 };
                 (slot, event)
-            });
-            if let Some((slot, event)) = event {
-                // It holds a key only, so it is never too large.
-                let _ = outbox.push_again(slot, channel, event);
-            }
+            }));
+            // They hold keys only, so none is too large.
+            let _ = send_again(publisher, outbox, index, events);
             book.forget(&entry);
             outbox.last().superseded.push(entry.id);
             outbox.seal();

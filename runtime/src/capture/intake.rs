@@ -3,33 +3,29 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lockstep_core::connector::Emitted;
-use lockstep_core::contract::{Contract, Outcome, lock};
+use lockstep_core::connector::{Emitted, News};
+use lockstep_core::contract::{Contract, lock};
 use lockstep_core::error::{Error, Result};
-use lockstep_core::gate::{Gated, ReadPlan, Rejection, Verdict, row_name};
+use lockstep_core::gate::{Gated, ReadPlan, Verdict};
 use lockstep_core::log::{Event, event_id};
 use lockstep_core::position::Position;
 use lockstep_core::{Change, Op, Shape};
 
 use super::Capture;
+use super::copies::Outgo;
 use super::follow::Standing;
-use super::line::{Line, Turn};
+use super::line::Line;
 use super::outbox::{Outbox, Segment};
 use super::over::{Laid, lay_over};
-use super::pieces::{
-    change_entity, former, incomplete, row_names, settle, tombstone, too_large, waits,
-};
+use super::pieces::{incomplete, row_names, settle, tombstone, too_large, with_copies};
 use super::publish::Publisher;
 use super::waiting::{Below, Book, Passed};
 use crate::inbox::Desk;
 use crate::plan;
-use crate::quarantine::{Entry, Former, Held, Original, Place, Quarantine, Stage, State, Stopped};
+use crate::quarantine::{Entry, Original, Place, Quarantine, Stage, State};
 use crate::rules::Tally;
 use crate::status::Board;
 use crate::versions::Versions;
-
-/// Behind whom a change waits where nothing halts any more.
-const OTHERS: &str = "those before it";
 
 /// Gates a system's changes.
 pub(super) struct Intake {
@@ -43,7 +39,7 @@ pub(super) struct Intake {
     /// Who waits for verdicts, where the system is an inbox.
     pub(super) desk: Option<Arc<Desk>>,
     /// Counts and tells broken rules.
-    tally: Tally,
+    pub(super) tally: Tally,
 }
 
 /// One entity of the system.
@@ -175,6 +171,11 @@ impl Intake {
                 self.gate(index, change, &plan, way).await?;
             }
         }
+        for news in &batch.news {
+            if let News::Shape(shape) = news {
+                self.hear(shape, publisher, outbox).await?;
+            }
+        }
         // Where a restart would go on may lie before what was told, but whatever comes now comes after that.
         let told = batch.changes.last().map(|change| change.mark);
         let told = told.unwrap_or_default().max(batch.position.mark());
@@ -220,47 +221,9 @@ impl Intake {
         })
     }
 
-    /// Puts a change in line where its entity is halted, or where others still wait before it.
-    fn has_to_wait(
-        &mut self,
-        index: usize,
-        change: &Change,
-        incarnation: &Arc<str>,
-        outbox: &mut Outbox,
-    ) -> bool {
-        if self.entities[index].line.is_empty() {
-            return false;
-        }
-        let event = event_id(incarnation, change.mark);
-        let at = match self.entities[index].line.turn(&event) {
-            Turn::Goes => return false,
-            Turn::Held => return true,
-            Turn::Waits(at) => at,
-        };
-        let line = &self.entities[index].line;
-        let message = format!("waits behind {}", line.halted_by().unwrap_or(OTHERS));
-        let mut entry = self.entry(Some(index), change, &event, waits(&message));
-        entry.line = Some(at);
-        if let Some(desk) = &self.desk {
-            desk.waits(change.mark, &message);
-        }
-        self.join(index, entry, outbox);
-        true
-    }
-
     /// Whether as many changes of an entity wait in line as may: nothing more is taken from the source until somebody decided.
     pub(super) fn is_full(&self) -> bool {
         self.entities.iter().any(|entity| entity.line.is_full())
-    }
-
-    /// Keeps a change that waits in line.
-    fn join(&mut self, index: usize, entry: Entry, outbox: &mut Outbox) {
-        let event = entry.held.event.clone();
-        self.entities[index].line.join(entry.id.clone(), event);
-        outbox.set_aside(Entry {
-            state: State::Waiting,
-            ..entry
-        });
     }
 
     /// A patch of a row that waits in quarantine, laid over what waits: what was refused with it is in no target.
@@ -284,62 +247,6 @@ impl Intake {
                 entry.and_then(|entry| lay_over(change, &entry.held, &needed))
             }
         })
-    }
-
-    /// Why an observation cannot even be read, with what its publisher sent.
-    async fn unreadable(&self, change: &Change) -> Option<(Rejection, Original)> {
-        let desk = self.desk.as_ref()?;
-        let (rejection, seen) = desk.unreadable(change.mark)?;
-        let original = desk.original(change.mark).await;
-        Some((rejection, original.unwrap_or(seen)))
-    }
-
-    /// Puts an observation that cannot be read into quarantine; it may not even be of an entity of ours.
-    fn set_aside_unreadable(
-        &mut self,
-        change: &Change,
-        rejection: Rejection,
-        raw: Original,
-        incarnation: &Arc<str>,
-        outbox: &mut Outbox,
-    ) {
-        let named = |entity: &Entity| entity.captured.contract.entity == change.shape.name;
-        let index = self.entities.iter().position(named);
-        if let Some(desk) = &self.desk {
-            desk.refused(change.mark, &rejection.violations);
-        }
-        let contract = index.map(|index| &*self.entities[index].captured.contract);
-        self.tally.note(contract, &rejection.violations);
-        let event = event_id(incarnation, change.mark);
-        let mut entry = self.entry(index, change, &event, rejection);
-        entry.held.raw = Some(raw.base64.clone());
-        entry.original = Some(raw);
-        let Some(index) = index else {
-            outbox.set_aside(entry);
-            return;
-        };
-        match self.entities[index].line.turn(&event) {
-            Turn::Goes => self.let_stand(index, row_names(change, &event), entry, outbox),
-            Turn::Held => {}
-            // It says something about its record, so it takes its turn like any other.
-            Turn::Waits(at) => {
-                entry.line = Some(at);
-                self.join(index, entry, outbox);
-            }
-        }
-    }
-
-    /// Lets an entry stand for its rows.
-    pub(super) fn let_stand(
-        &mut self,
-        index: usize,
-        rows: impl Iterator<Item = String>,
-        mut entry: Entry,
-        outbox: &mut Outbox,
-    ) {
-        let superseded = self.entities[index].book.set_aside(rows, &mut entry);
-        outbox.set_aside(entry);
-        outbox.last().superseded.extend(superseded);
     }
 
     /// Puts a verdict where it belongs. Tells whether that is quarantine.
@@ -392,21 +299,26 @@ impl Intake {
         } = way;
         let id = event_id(incarnation, change.mark);
         outbox.begin();
-        for slot in publisher.slots_of(index) {
+        let event = Event {
+            change: barrier.clone(),
+            key: None,
+            replaces: None,
+            replaced_by: None,
+            id: id.as_str().into(),
+        };
+        let events = publisher.slots_of(index).map(|slot| (slot, event.clone()));
+        for Outgo {
+            slot,
+            channel,
+            event,
+        } in with_copies(publisher, index, events)
+        {
             if is_past || !publisher.has(slot, incarnation, change.mark, waited) {
-                let event = Event {
-                    change: barrier.clone(),
-                    key: None,
-                    replaces: None,
-                    replaced_by: None,
-                    id: id.as_str().into(),
-                };
-                let channel = publisher.channel(index);
                 // A barrier has no data, so it is never too large.
                 let _ = if is_past {
-                    outbox.push_again(slot, channel, event)
+                    outbox.push_again(slot, &channel, event)
                 } else {
-                    outbox.push(slot, channel, event, incarnation)
+                    outbox.push(slot, &channel, event, incarnation)
                 };
             }
         }
@@ -465,11 +377,18 @@ impl Intake {
                     replaced_by: None,
                     id: id.into(),
                 };
+                let copies = publisher.copies(index, slot, &event);
                 let sent = if covered {
                     Ok(())
                 } else {
                     outbox.push(slot, channel, event, incarnation)
                 };
+                for copy in copies.into_iter().filter(|_| sent.is_ok()) {
+                    if !publisher.has(copy.slot, incarnation, mark, waited) {
+                        let sent = outbox.push(copy.slot, &copy.channel, copy.event, incarnation);
+                        publisher.copied(&copy.channel, &sent);
+                    }
+                }
                 settle(outbox, passed);
                 let Err(large) = sent else { return false };
                 let way = Way {
@@ -499,19 +418,33 @@ impl Intake {
         }
         // What was held in quarantine itself is not in its lane, however far the lane is.
         let anew = is_past || passed.returned;
-        events.retain(|(slot, _)| anew || !publisher.has(*slot, incarnation, mark, waited));
+        let mut events = with_copies(publisher, index, events.into_iter());
+        events.retain(|one| anew || !publisher.has(one.slot, incarnation, mark, waited));
         if !events.is_empty() || is_past {
             outbox.begin();
         }
         let mut large = None;
-        for (slot, event) in events {
+        for Outgo {
+            slot,
+            channel,
+            event,
+        } in events
+        {
+            let is_copy = publisher.takes_copies(slot);
+            if is_copy && large.is_some() {
+                break;
+            }
             // In a segment of their own: those of one lane are one message, so a crash never parts them.
             let sent = if is_past {
-                outbox.push_again(slot, channel, event)
+                outbox.push_again(slot, &channel, event)
             } else {
-                outbox.push(slot, channel, event, incarnation)
+                outbox.push(slot, &channel, event, incarnation)
             };
-            large = large.or(sent.err());
+            if is_copy {
+                publisher.copied(&channel, &sent);
+            } else {
+                large = large.or(sent.err());
+            }
         }
         settle(outbox, passed);
         outbox.seal();
@@ -537,96 +470,6 @@ impl Intake {
         self.tally.note(Some(contract), noted);
         if let Some(desk) = &self.desk {
             desk.noted(change.mark, noted);
-        }
-    }
-
-    /// Puts a change into quarantine; an older entry of the same row has no meaning any more.
-    fn set_aside(
-        &mut self,
-        index: usize,
-        change: &Change,
-        rejection: Rejection,
-        way: Way<'_>,
-    ) -> bool {
-        self.keep(index, change, rejection, false, way)
-    }
-
-    /// Puts a change into quarantine, whole or cut already: to wait for somebody, refused for good, or halting its entity.
-    pub(super) fn keep(
-        &mut self,
-        index: usize,
-        change: &Change,
-        rejection: Rejection,
-        cut: bool,
-        way: Way<'_>,
-    ) -> bool {
-        let Way {
-            incarnation,
-            outbox,
-            original,
-            ..
-        } = way;
-        if let Some(desk) = &self.desk {
-            desk.refused(change.mark, &rejection.violations);
-        }
-        let contract = &self.entities[index].captured.contract;
-        self.tally.note(Some(contract), &rejection.violations);
-        let event = event_id(incarnation, change.mark);
-        let outcome = rejection.outcome();
-        let mut entry = self.entry(Some(index), change, &event, rejection);
-        entry.held.cut = cut;
-        entry.original = original;
-        if outcome == Outcome::Reject {
-            entry.state = State::Rejected;
-            entry.closed_at = Some(entry.at);
-            if self.desk.is_some() {
-                // An observation that is refused for good was never made: it neither holds its key nor says anything about it.
-                outbox.set_aside(entry);
-                return true;
-            }
-        }
-        let Entity { captured, line, .. } = &mut self.entities[index];
-        entry.former = former(&captured.read, change).and_then(|(key, lane)| {
-            Some(Former {
-                key: key.values().ok()?,
-                lane,
-            })
-        });
-        if outcome == Outcome::Halt {
-            line.halt(entry.id.clone(), &event);
-        }
-        self.let_stand(index, row_names(change, &event), entry, outbox);
-        true
-    }
-
-    /// The entry of a change that does not pass, of an entity of ours or of none.
-    pub(super) fn entry(
-        &self,
-        index: Option<usize>,
-        change: &Change,
-        event: &str,
-        rejection: Rejection,
-    ) -> Entry {
-        let captured = index.map(|index| &self.entities[index].captured);
-        let key = captured.and_then(|captured| captured.read.key_after(change));
-        let entity = change_entity(captured, change);
-        let stopped = Stopped {
-            stage: Stage::Gate,
-            system: &self.system,
-            flow: None,
-            entity,
-            key: key.map_or_else(
-                || row_name(&change.shape, &change.row, event),
-                |(key, _)| key.to_string(),
-            ),
-            contract: captured.map_or_else(String::new, |captured| {
-                captured.contract.version.to_string()
-            }),
-        };
-        let id = format!("gate.{}.{entity}.{}", self.system, event.replace('/', "."));
-        Entry {
-            digest: index.map(|index| self.entities[index].digest()),
-            ..Entry::open(id, stopped, Held::of(change, event), rejection.violations)
         }
     }
 
@@ -669,7 +512,7 @@ impl Intake {
 
 impl Entity {
     /// The digest of its contract, which may have become another one.
-    fn digest(&self) -> String {
+    pub(super) fn digest(&self) -> String {
         let (of, digest) = &self.digest;
         if Arc::ptr_eq(of, &self.captured.contract) {
             return digest.clone();

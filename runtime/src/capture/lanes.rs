@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockstep_core::error::{Error, Kind, Result};
-use lockstep_core::log::{EPOCH, KIND, LIFE, POSITION, subject};
+use lockstep_core::log::{EPOCH, KIND, KIND_EPOCH, LIFE, OWN, POSITION, subject};
 use lockstep_core::position::{Mark, Position};
 
 use crate::log::{
@@ -28,33 +28,73 @@ pub(super) struct Lane {
     pub(super) subject: String,
     /// The sequence of the subject's last message, which the next one expects.
     pub(super) last_seq: u64,
-    /// What the subject's last message covers; nothing of another incarnation is comparable.
+    /// How far it is covered.
+    pub(super) reach: Reach,
+    /// Whether it is one of an older major, and gets copies.
+    pub(super) takes_copies: bool,
+}
+
+/// How far a lane is covered by its last message; nothing of another incarnation is comparable.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Reach {
+    /// By events that were said on it.
     pub(super) covered: Option<Position>,
+    /// By copies of what was said under a newer major. They never stand for the events themselves: a crash may have left a copy alone.
+    copied: Option<Position>,
 }
 
 impl Lane {
     /// Tells whether a change stands in this lane already.
     pub(super) fn covers(&self, incarnation: &str, mark: Mark) -> bool {
-        self.covered
-            .as_ref()
-            .is_some_and(|covered| covered.covers(incarnation, mark))
+        let Reach { covered, copied } = &self.reach;
+        let copied = copied.as_ref().filter(|_| self.takes_copies);
+        let mut reached = covered.iter().chain(copied);
+        reached.any(|reached| reached.covers(incarnation, mark))
     }
 
-    /// The position that a message of this lane carries when its last change is at `mark`: it never goes back.
-    pub(super) fn reach(&self, incarnation: &std::sync::Arc<str>, mark: Mark) -> Position {
-        let mark = match &self.covered {
-            Some(covered) if covered.incarnation == *incarnation => covered.mark().max(mark),
-            _ => mark,
-        };
-        Position {
-            incarnation: incarnation.clone(),
-            commit: mark.commit,
-            ordinal: mark.ordinal,
-            cursor: None,
+    /// How far the lane is covered with a message whose last change is at `mark`: it never goes back.
+    pub(super) fn with(&self, incarnation: &std::sync::Arc<str>, mark: Mark) -> Reach {
+        let Reach { covered, copied } = &self.reach;
+        if self.takes_copies {
+            return Reach {
+                covered: covered.clone(),
+                copied: Some(further(copied.as_ref(), incarnation, mark)),
+            };
+        }
+        Reach {
+            covered: Some(further(covered.as_ref(), incarnation, mark)),
+            copied: None,
         }
     }
 }
 
+/// The further of a position and a mark.
+fn further(known: Option<&Position>, incarnation: &std::sync::Arc<str>, mark: Mark) -> Position {
+    let mark = match known {
+        Some(known) if known.incarnation == *incarnation => known.mark().max(mark),
+        _ => mark,
+    };
+    Position {
+        incarnation: incarnation.clone(),
+        commit: mark.commit,
+        ordinal: mark.ordinal,
+        cursor: None,
+    }
+}
+
+impl Reach {
+    /// The position that a message says it ends at.
+    pub(super) fn position(&self) -> Option<&Position> {
+        self.copied.as_ref().or(self.covered.as_ref())
+    }
+
+    /// What a message on a lane with copies says of the lane's own events.
+    pub(super) fn own(&self) -> Option<(String, String)> {
+        self.copied.as_ref()?;
+        let own = self.covered.as_ref().map(ToString::to_string);
+        Some((OWN.to_owned(), own.unwrap_or_default()))
+    }
+}
 /// How far a system is read, and by which epoch.
 #[derive(Clone, Debug)]
 pub(super) struct Owned {
@@ -113,6 +153,8 @@ impl Life {
 struct Said {
     epoch: u64,
     position: Option<Position>,
+    /// Up to where a lane with copies has events of its own.
+    own: Option<Option<Position>>,
 }
 
 impl Said {
@@ -120,9 +162,15 @@ impl Said {
     fn on_lane(stored: &Stored) -> Option<Said> {
         let epoch = stored.header(EPOCH)?.parse().ok();
         let position = stored.header(POSITION).map(str::parse).transpose().ok()?;
+        let own = match stored.header(OWN) {
+            None => None,
+            Some("") => Some(None),
+            Some(text) => Some(Some(text.parse().ok()?)),
+        };
         Some(Said {
             epoch: epoch.filter(|epoch| *epoch < EPOCH_MAX)?,
             position,
+            own,
         })
     }
 
@@ -137,10 +185,15 @@ impl Said {
     }
 
     /// How far a lane is covered with this message, if that is known.
-    fn covered(stored: &Stored) -> Option<Option<Position>> {
-        let said = Said::on_lane(stored)?;
-        let begins = stored.header(KIND).is_some_and(|kind| kind == "epoch");
-        (begins || said.position.is_some()).then_some(said.position)
+    fn reach(stored: &Stored) -> Option<Reach> {
+        let Said { position, own, .. } = Said::on_lane(stored)?;
+        let begins = stored.header(KIND).is_some_and(|kind| kind == KIND_EPOCH);
+        let (covered, copied) = match own {
+            Some(own) => (own, position),
+            None if begins || position.is_some() => (position, None),
+            None => return None,
+        };
+        Some(Reach { covered, copied })
     }
 }
 
@@ -303,31 +356,31 @@ async fn fence(log: &dyn Log, subject: String, epoch: u64) -> Result<Result<Lane
             return Ok(Err(said.epoch));
         }
         // What an older writer slipped in before us is covered by its message's position.
-        let covered = match &last {
-            Some(stored) => match Said::covered(stored) {
-                Some(covered) => covered,
-                None => covered_before(log, stored).await?,
+        let reach = match &last {
+            Some(stored) => match Said::reach(stored) {
+                Some(reach) => reach,
+                None => reach_before(log, stored).await?,
             },
-            None => None,
+            None => Reach::default(),
+        };
+        let lane = |last_seq, reach| Lane {
+            subject: subject.clone(),
+            last_seq,
+            reach,
+            takes_copies: false,
         };
         let ours = |stored: &&Stored| Said::on_lane(stored).is_some_and(|said| said.epoch == epoch);
         if let Some(stored) = last.as_ref().filter(ours) {
             // Our own message, whose answer was lost.
-            return Ok(Ok(Lane {
-                subject,
-                last_seq: stored.seq,
-                covered,
-            }));
+            return Ok(Ok(lane(stored.seq, reach)));
         }
         let mut headers = vec![
-            (KIND.to_owned(), "epoch".to_owned()),
+            (KIND.to_owned(), KIND_EPOCH.to_owned()),
             (EPOCH.to_owned(), epoch.to_string()),
         ];
-        headers.extend(
-            covered
-                .as_ref()
-                .map(|at| (POSITION.to_owned(), at.to_string())),
-        );
+        let position = reach.position();
+        headers.extend(position.map(|at| (POSITION.to_owned(), at.to_string())));
+        headers.extend(reach.own());
         let message = Message {
             subject: subject.clone(),
             headers,
@@ -336,11 +389,7 @@ async fn fence(log: &dyn Log, subject: String, epoch: u64) -> Result<Result<Lane
         };
         match publish_one(log, SETTLED, message).await {
             Ok(seq) => {
-                return Ok(Ok(Lane {
-                    subject,
-                    last_seq: seq,
-                    covered,
-                }));
+                return Ok(Ok(lane(seq, reach)));
             }
             Err(PublishError::WrongLast { .. } | PublishError::Unknown(_)) => {}
             Err(error) => return Err(log::not_published(&error)),
@@ -349,15 +398,15 @@ async fn fence(log: &dyn Log, subject: String, epoch: u64) -> Result<Result<Lane
 }
 
 /// How far a lane is covered where somebody who is no writer of ours wrote its last message: by the last one of ours before it.
-async fn covered_before(log: &dyn Log, last: &Stored) -> Result<Option<Position>> {
+async fn reach_before(log: &dyn Log, last: &Stored) -> Result<Reach> {
     let mut back = STEP_BACK;
     loop {
         let kept = log.stream(SETTLED).await.map_err(log::to_error)?.first_seq;
         let from = last.seq.saturating_sub(back).max(kept);
         let before = before(log, SETTLED, last, from).await?;
-        match before.iter().rev().find_map(Said::covered) {
-            Some(covered) => return Ok(covered),
-            None if from == kept => return Ok(None),
+        match before.iter().rev().find_map(Said::reach) {
+            Some(reach) => return Ok(reach),
+            None if from == kept => return Ok(Reach::default()),
             None => back = back.saturating_mul(10),
         }
     }

@@ -4,12 +4,15 @@
 //!
 //! Invariants: a quarantine entry is durable before the position that covers it; a position is published after what it covers; the source hears of a position only after it is published.
 
+mod aside;
+mod copies;
 mod decide;
 mod follow;
 mod hold;
 mod intake;
 mod lanes;
 mod line;
+mod open;
 mod outbox;
 mod over;
 mod pieces;
@@ -17,11 +20,12 @@ mod publish;
 mod reread;
 mod waiting;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_core::capture::Ledger;
-use lockstep_core::connector::{DynSource, Feed, feed};
+use lockstep_core::connector::{DynSource, Feed, News, feed};
 use lockstep_core::contract::drift;
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::subject;
@@ -38,6 +42,7 @@ use crate::status::Board;
 use crate::versions::Versions;
 use intake::Intake;
 pub(crate) use line::LINE_MAX;
+use open::Opened;
 use outbox::Outbox;
 use publish::{Flight, Landed, Publisher};
 use reread::Rereads;
@@ -53,9 +58,22 @@ const LOOK_MAX: Duration = Duration::from_secs(5);
 /// How long a source may take to end when the runtime stops.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Opens a system's source anew; called at the start and after a failure.
+/// How a life of a source ended in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It was told to.
+    Stopped,
+    /// Another one begins at once: a table that was gone is there again.
+    Changes,
+}
+
+/// Opens a system's source anew, for some of its tables or for all; called at the start and after a failure.
 pub type OpenSource = Box<
-    dyn Fn() -> lockstep_core::connector::Boxed<'static, Result<Box<dyn DynSource>>> + Send + Sync,
+    dyn Fn(
+            Option<BTreeSet<String>>,
+        ) -> lockstep_core::connector::Boxed<'static, Result<Box<dyn DynSource>>>
+        + Send
+        + Sync,
 >;
 
 /// Captures one system.
@@ -88,8 +106,14 @@ impl Capture {
         again(&what, Replaced::Ends, stop, told, || self.session(stop)).await;
     }
 
-    /// One life of the source: take over, resume, and go on until it ends.
+    /// Captures until something goes wrong, through as many lives as it takes.
     async fn session(&self, stop: &CancellationToken) -> Result<()> {
+        while self.life(stop).await? == Ended::Changes {}
+        Ok(())
+    }
+
+    /// One life of the source: take over, resume, and go on until it ends.
+    async fn life(&self, stop: &CancellationToken) -> Result<Ended> {
         let mut publisher = Publisher::take_over(self).await?;
         let resume = publisher.resume();
         tracing::info!(
@@ -106,11 +130,17 @@ impl Capture {
             .await
             .map_err(log::to_error)?;
         let mut intake = Intake::new(self).await?;
-        let source = (self.open)().await?;
+        let Opened { source, tables } = self.opened(&BTreeSet::new()).await?;
         if self.desk.is_none() {
-            // An inbox's tables are the contracts themselves.
-            intake.begin(&source.discover().await?).await?;
+            intake.begin(&tables, &publisher).await?;
         }
+        let Some(source) = source else {
+            // Nothing of the system can be read; its entities are held, and it is looked at again after a while.
+            let why = tables.gone.into_values().next();
+            return Err(
+                why.unwrap_or_else(|| Error::config("no flow reads a table of this system"))
+            );
+        };
         if let Some(position) = &resume {
             intake.reached(position);
         }
@@ -145,11 +175,13 @@ impl Capture {
             source.abort();
         }
         ended.map_err(|error| {
-            if error.error_code() == Some(drift::BREAKING) {
-                // The next life looks at the table as it is, and holds what does not fit, and nothing else.
-                Error::transient("a table has other columns now").because(error)
-            } else {
-                error
+            match error.error_code() {
+                // The next life looks at the tables as they are, and holds what does not fit, and nothing else.
+                Some(drift::BREAKING) => {
+                    Error::transient("a table has other columns now").because(error)
+                }
+                Some(drift::GONE) => Error::transient("a table is not there now").because(error),
+                _ => error,
             }
         })
     }
@@ -179,7 +211,7 @@ impl Session {
         control: &mut Service,
         source: &mut JoinHandle<Result<()>>,
         stop: &CancellationToken,
-    ) -> Result<()> {
+    ) -> Result<Ended> {
         let mut flight: Option<Flight> = None;
         let mut ended: Option<Result<()>> = None;
         let mut drained = false;
@@ -199,7 +231,7 @@ impl Session {
                         flight = Some(publisher.send(None, Some(position)));
                         ended = kept;
                     }
-                    (None, Some(ended)) => return ended,
+                    (None, Some(ended)) => return ended.map(|()| Ended::Stopped),
                     (None, None) => {
                         ended = Some(finish(source).await);
                         continue;
@@ -247,13 +279,22 @@ impl Session {
                         capture.board.captured(&capture.system, batch.changes.len());
                     }
                     intake.take(&batch, publisher, &mut self.outbox).await?;
+                    for news in &batch.news {
+                        if let News::Read(table) = news {
+                            for index in intake.of_table(table) {
+                                self.rereads.is_whole(index, ticket);
+                            }
+                        }
+                    }
                     self.outbox.last().tickets.push(ticket);
                 }
                 Some(request) = control.requests.recv() => {
                     intake.request(request, publisher, &mut self.outbox).await;
                 }
                 () = tokio::time::sleep_until(self.look_at.into()), if !drained && !stopping => {
-                    self.look(capture, intake, publisher).await?;
+                    if self.look(capture, intake, publisher).await? == Ended::Changes {
+                        return Ok(Ended::Changes);
+                    }
                 }
                 () = tokio::time::sleep(POSITION_LINGER), if position_due => {
                     flight = Some(publisher.send(None, self.unpublished.take()));
@@ -308,6 +349,9 @@ impl Session {
             for index in self.rereads.said() {
                 intake.is_read_again(index).await?;
             }
+            for index in self.rereads.wholes() {
+                intake.is_whole_again(index).await?;
+            }
             // The log says it, so the source may release it.
             let _ = self.feed.safe.send(Some(position));
         }
@@ -329,31 +373,40 @@ impl Session {
         Ok(())
     }
 
-    /// Looks whether the system's tables still fit; one that is away is looked at another time.
+    /// Looks whether the system's tables still fit; one that is away is looked at another time. Tells whether another life has to begin, because a table is there again.
     async fn look(
         &mut self,
         capture: &Capture,
         intake: &mut Intake,
         publisher: &mut Publisher,
-    ) -> Result<()> {
+    ) -> Result<Ended> {
         self.look_at = Instant::now() + capture.look_every;
+        intake.retire(publisher).await?;
         if capture.desk.is_some() {
-            return Ok(());
+            return Ok(Ended::Stopped);
         }
-        let looked =
-            tokio::time::timeout(LOOK_MAX, async { (capture.open)().await?.discover().await });
-        match looked.await {
-            Ok(Ok(shapes)) => intake.look(&shapes, publisher, &mut self.outbox).await,
+        let gone = intake.gone();
+        let looked = tokio::time::timeout(LOOK_MAX, capture.opened(&gone)).await;
+        match looked {
+            Ok(Ok(Opened { tables, .. })) => {
+                intake.look(&tables, publisher, &mut self.outbox).await?;
+                let is_back = gone.iter().any(|table| !tables.gone.contains_key(table));
+                return Ok(if is_back {
+                    Ended::Changes
+                } else {
+                    Ended::Stopped
+                });
+            }
             Ok(Err(error)) => {
                 tracing::warn!(
                     system = capture.system,
                     error = error.chain(),
                     "the tables cannot be looked at now"
                 );
-                Ok(())
             }
-            Err(_) => Ok(()),
+            Err(_) => {}
         }
+        Ok(Ended::Stopped)
     }
 }
 

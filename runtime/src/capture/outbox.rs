@@ -12,7 +12,7 @@ use lockstep_core::log::{Channel, Event, FrameBuilder, TooLarge};
 use lockstep_core::position::Mark;
 use tokio::sync::oneshot;
 
-use crate::log::PAYLOAD_MAX;
+use crate::log::MESSAGE_MAX;
 use crate::quarantine::Entry;
 
 /// Most events of one message.
@@ -20,7 +20,7 @@ const FRAME_EVENTS: usize = 1000;
 /// Bytes after which a message takes no further event.
 const FRAME_BYTES: usize = 128 * 1024;
 /// Most bytes of one event.
-pub(super) const EVENT_MAX: usize = PAYLOAD_MAX - FRAME_BYTES;
+pub(super) const EVENT_MAX: usize = MESSAGE_MAX - FRAME_BYTES;
 /// Most events that may wait; beyond, nothing more is taken from the source.
 const OUTBOX_EVENTS: usize = 10_000;
 /// Most bytes that may wait.

@@ -100,7 +100,7 @@ mod tests {
             let capture = Capture {
                 system: "crm".to_owned(),
                 entities: Plan::of(&config, &preflight).captures["crm"].clone(),
-                open: Box::new(|| Box::pin(async { unreachable!("no source is opened here") })),
+                open: Box::new(|_| Box::pin(async { unreachable!("no source is opened here") })),
                 log: Arc::clone(&log),
                 quarantine: Arc::new(Quarantine::open(Arc::clone(&log)).await.unwrap()),
                 board: Arc::new(Board::default()),
@@ -251,8 +251,11 @@ mod tests {
     async fn a_record_that_was_too_large_stays_in_quarantine_until_all_of_it_is_known() {
         let mut gate = Gate::new().await;
         gate.take(Some("old"), Some("United States")).await;
-        gate.take(Some(&"x".repeat(3_200_000)), Some("United States"))
-            .await;
+        gate.take(
+            Some(&"x".repeat(crate::log::MESSAGE_MAX)),
+            Some("United States"),
+        )
+        .await;
         gate.land().await;
         gate.take(None, None).await;
         gate.land().await;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use lockstep_core::contract::{Outcome, Violation};
 use lockstep_core::gate::{ReadPlan, Rejection, Verdict, row_name};
-use lockstep_core::log::{Channel, Event};
+use lockstep_core::log::{Channel, Event, TooLarge};
 use lockstep_core::{Change, Key, Op, Row};
 
+use super::copies::Outgo;
 use super::outbox::{EVENT_MAX, Outbox};
+use super::publish::Publisher;
 use super::waiting::Passed;
 use crate::plan;
 
@@ -75,6 +77,52 @@ pub(super) fn tombstone(
         replaced_by: now.cloned(),
         id: id.into(),
     })
+}
+
+/// Events of an entity on their way to its lanes, and behind them what subscribers of older majors get of them.
+pub(super) fn with_copies(
+    publisher: &Publisher,
+    entity: usize,
+    events: impl Iterator<Item = (usize, Event)>,
+) -> Vec<Outgo> {
+    let channel = publisher.channel(entity);
+    let (mut all, mut copies) = (Vec::new(), Vec::new());
+    for (slot, event) in events {
+        copies.extend(publisher.copies(entity, slot, &event));
+        all.push(Outgo {
+            slot,
+            channel: Arc::clone(channel),
+            event,
+        });
+    }
+    all.extend(copies);
+    all
+}
+
+/// Puts events into a segment of their own, as what is sent again, with what subscribers of older majors get of them.
+///
+/// # Errors
+/// The first event that is too large for the log; nobody gets those behind it.
+pub(super) fn send_again(
+    publisher: &Publisher,
+    outbox: &mut Outbox,
+    entity: usize,
+    events: Vec<(usize, Event)>,
+) -> Result<(), TooLarge> {
+    for Outgo {
+        slot,
+        channel,
+        event,
+    } in with_copies(publisher, entity, events.into_iter())
+    {
+        let sent = outbox.push_again(slot, &channel, event);
+        if publisher.takes_copies(slot) {
+            publisher.copied(&channel, &sent);
+        } else {
+            sent?;
+        }
+    }
+    Ok(())
 }
 
 /// Leaves with the segment what becomes of quarantine entries once it is durable.

@@ -1,19 +1,23 @@
 //! Segments as messages: one frame per lane, each expecting its lane's last sequence.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use lockstep_core::contract::Contract;
 use lockstep_core::error::{Error, Kind, Result};
-use lockstep_core::log::{Channel, subject};
+use lockstep_core::log::{Channel, Event, KIND, KIND_COPY, TooLarge, subject};
 use lockstep_core::position::{Mark, Position};
 
 use super::Capture;
-use super::lanes::{self, Lane, Owned};
+use super::copies::{self, Older, Outgo};
+use super::lanes::{self, Lane, Owned, Reach};
 use super::outbox::Segment;
 use crate::log::{self, ATOMIC_MAX, Ack, Log, Message, POSITIONS, PublishError, SETTLED};
 use crate::quarantine::Quarantine;
-use crate::status::Head;
+use crate::status::{Board, Head};
+use crate::versions::{Known, today};
 
 /// A publish under way.
 pub(super) type Flight = Pin<Box<dyn Future<Output = Result<Landed>> + Send>>;
@@ -26,12 +30,23 @@ pub(super) struct Publisher {
     owned: Owned,
     channels: Vec<Arc<Channel>>,
     lanes: Vec<Lane>,
-    /// By slot, what each lane covered when the system was taken over.
-    at_first: Vec<Option<Position>>,
-    /// For each slot, the entity it belongs to.
-    entity_of: Vec<usize>,
+    /// The lanes as they were when the system was taken over.
+    at_first: Vec<Lane>,
     /// For each entity, its first slot.
     first_slot: Vec<usize>,
+    /// For each entity, the older majors that are published.
+    older: Vec<Vec<Older>>,
+    /// For each entity, what decides which older majors are published.
+    majors: Vec<Majors>,
+    board: Arc<Board>,
+}
+
+/// The majors before an entity's newest.
+struct Majors {
+    /// Those that the configuration lists.
+    listed: Vec<u64>,
+    /// Where the lanes of each are.
+    slots: BTreeMap<u64, Range<usize>>,
 }
 
 /// What became durable.
@@ -41,8 +56,8 @@ pub(super) struct Landed {
     pub(super) segment: Option<Segment>,
     /// The position that the log says now.
     pub(super) position: Option<Position>,
-    /// By slot, the lane's new last sequence and what it covers.
-    lanes: Vec<(usize, u64, Option<Position>)>,
+    /// By slot, the lane's new last sequence and how far it is covered.
+    lanes: Vec<(usize, u64, Reach)>,
     /// The new last sequence of the position's subject.
     position_seq: Option<u64>,
     /// What was published.
@@ -52,7 +67,13 @@ pub(super) struct Landed {
 /// A message on its way.
 struct Sent {
     slot: usize,
-    position: Option<Position>,
+    reach: Reach,
+    /// What is told of it; nothing of a copy.
+    told: Option<Told>,
+}
+
+/// What is told of a message.
+struct Told {
     events: usize,
     oldest: jiff::Timestamp,
     entity: String,
@@ -63,6 +84,7 @@ impl Publisher {
     pub(super) async fn take_over(capture: &Capture) -> Result<Publisher> {
         let log = Arc::clone(&capture.log);
         let mut owned = lanes::own(&*log, &capture.system).await?;
+        let known = capture.versions.known();
         let mut fenced = Vec::with_capacity(capture.entities.len());
         for captured in &capture.entities {
             let contract = &captured.contract;
@@ -70,7 +92,7 @@ impl Publisher {
             let subjects: Vec<String> = (0..contract.lanes).map(subject).collect();
             let mut lanes = lanes::fence_all(&*log, &capture.system, &mut owned, &subjects).await?;
             // Whoever still writes another major must not come after what is written here.
-            let known = capture.versions.known();
+            let mut others = BTreeMap::new();
             for (major, count) in known.lanes(contract) {
                 if major == contract.version.major {
                     continue;
@@ -79,8 +101,9 @@ impl Publisher {
                 let subjects: Vec<String> = (0..count).map(subject).collect();
                 let older = lanes::fence_all(&*log, &capture.system, &mut owned, &subjects).await?;
                 carry_on(&mut lanes, &older);
+                others.insert(major, older);
             }
-            fenced.push(lanes);
+            fenced.push((lanes, others));
         }
         let mut publisher = Publisher {
             system: capture.system.clone(),
@@ -90,10 +113,13 @@ impl Publisher {
             channels: Vec::new(),
             lanes: Vec::new(),
             at_first: Vec::new(),
-            entity_of: Vec::new(),
             first_slot: Vec::new(),
+            older: Vec::new(),
+            majors: Vec::new(),
+            board: Arc::clone(&capture.board),
         };
-        for (entity, (captured, lanes)) in capture.entities.iter().zip(fenced).enumerate() {
+        for (entity, (captured, (lanes, others))) in capture.entities.iter().zip(fenced).enumerate()
+        {
             let contract = &captured.contract;
             publisher.channels.push(Arc::new(Channel::new(
                 &capture.system,
@@ -103,14 +129,71 @@ impl Publisher {
             let head = lanes.iter().map(|lane| lane.last_seq).max().unwrap_or(0);
             capture.board.head(&contract.entity, head);
             publisher.knows(head);
-            publisher
-                .entity_of
-                .extend(std::iter::repeat_n(entity, lanes.len()));
-            let covered = lanes.iter().map(|lane| lane.covered.clone());
-            publisher.at_first.extend(covered);
             publisher.lanes.extend(lanes);
+            let mut slots = BTreeMap::new();
+            for (major, lanes) in others {
+                let first = publisher.lanes.len();
+                slots.insert(major, first..first + lanes.len());
+                let takes_copies = |lane| Lane {
+                    takes_copies: true,
+                    ..lane
+                };
+                publisher.lanes.extend(lanes.into_iter().map(takes_copies));
+            }
+            publisher.majors.push(Majors {
+                listed: captured.publish.clone(),
+                slots,
+            });
+            publisher.older.push(Vec::new());
+            publisher.find_older(entity, &known);
         }
+        publisher.at_first.clone_from(&publisher.lanes);
         Ok(publisher)
+    }
+
+    /// Finds out which older majors of an entity are published.
+    fn find_older(&mut self, entity: usize, known: &Known) {
+        let Majors { listed, slots } = &self.majors[entity];
+        let contract = &self.channels[entity].contract;
+        self.older[entity] =
+            copies::published(&self.system, contract, listed, known, slots, &self.board);
+    }
+
+    /// The older majors of an entity whose subscribers get what is said.
+    pub(super) fn older(&self, entity: usize) -> Vec<u64> {
+        let heard = self.older[entity].iter().filter(|older| older.is_heard());
+        heard.map(Older::major).collect()
+    }
+
+    /// Publishes no more for majors whose sunset has come. Gives the entities of which that is true.
+    pub(super) fn retire(&mut self) -> Vec<usize> {
+        let today = today();
+        let mut retired = Vec::new();
+        for (entity, older) in self.older.iter_mut().enumerate() {
+            let contract = &self.channels[entity].contract;
+            let before = older.len();
+            older.retain(|one| !one.is_over(today));
+            if older.len() < before {
+                let left: Vec<u64> = older.iter().map(Older::major).collect();
+                self.board.majors_left(&contract.entity, &left);
+                tracing::info!(
+                    entity = contract.entity,
+                    "the sunset of an older major has come: its subscribers hear nothing new"
+                );
+                retired.push(entity);
+            }
+        }
+        retired
+    }
+
+    /// What subscribers of older majors get of an event on a lane of its entity.
+    pub(super) fn copies(&self, entity: usize, slot: usize, event: &Event) -> Vec<Outgo> {
+        let mut copies = Vec::new();
+        let lane = u32::try_from(slot - self.first_slot[entity]).unwrap_or(0);
+        for older in &self.older[entity] {
+            older.copies(lane, event, &self.board, &mut copies);
+        }
+        copies
     }
 
     /// Takes note that the settled stream has given a sequence out.
@@ -144,15 +227,30 @@ impl Publisher {
     }
 
     /// The slots of every lane of an entity.
-    pub(super) fn slots_of(&self, entity: usize) -> std::ops::Range<usize> {
+    pub(super) fn slots_of(&self, entity: usize) -> Range<usize> {
         let first = self.first_slot[entity];
         first..first + self.channels[entity].contract.lanes as usize
     }
 
+    /// Whether a lane is one of an older major.
+    pub(super) fn takes_copies(&self, slot: usize) -> bool {
+        self.lanes[slot].takes_copies
+    }
+
+    /// A copy is on its way, or is too large to be.
+    pub(super) fn copied(&self, channel: &Channel, sent: &Result<(), TooLarge>) {
+        let contract = &channel.contract;
+        if sent.is_err() {
+            self.board
+                .copied(&contract.entity, contract.version.major, 0, 1);
+        }
+    }
+
     /// Goes on with another version of an entity's contract, of the same major and lanes.
-    pub(super) fn goes_on_with(&mut self, entity: usize, contract: &Arc<Contract>) {
+    pub(super) fn goes_on_with(&mut self, entity: usize, contract: &Arc<Contract>, known: &Known) {
         let channel = Channel::new(&self.system, Arc::clone(contract));
         self.channels[entity] = Arc::new(channel);
+        self.find_older(entity, known);
     }
 
     pub(super) fn channel(&self, entity: usize) -> &Arc<Channel> {
@@ -163,11 +261,8 @@ impl Publisher {
     ///
     /// What this life sent meanwhile says nothing about it.
     pub(super) fn has(&self, slot: usize, incarnation: &str, mark: Mark, waited: bool) -> bool {
-        if !waited {
-            return self.lanes[slot].covers(incarnation, mark);
-        }
-        let covered = self.at_first[slot].as_ref();
-        covered.is_some_and(|covered| covered.covers(incarnation, mark))
+        let lanes = if waited { &self.at_first } else { &self.lanes };
+        lanes[slot].covers(incarnation, mark)
     }
 
     /// Publishes a segment and a position, both if both are given, so that they share a commit of the log.
@@ -223,13 +318,13 @@ impl Publisher {
             };
             for (sent, outcome) in sent.into_iter().zip(frames) {
                 let ack = outcome.map_err(|error| refused(&error))?;
-                landed.lanes.push((sent.slot, ack.seq, sent.position));
-                landed.heads.push(Head {
-                    entity: sent.entity,
+                landed.lanes.push((sent.slot, ack.seq, sent.reach));
+                landed.heads.extend(sent.told.map(|told| Head {
+                    entity: told.entity,
                     seq: ack.seq,
-                    events: sent.events,
-                    oldest: sent.oldest,
-                });
+                    events: told.events,
+                    oldest: told.oldest,
+                }));
             }
             for outcome in saying {
                 landed.position_seq = Some(outcome.map_err(|error| refused(&error))?.seq);
@@ -240,11 +335,11 @@ impl Publisher {
 
     /// Takes note of what became durable, for the next expectations.
     pub(super) fn landed(&mut self, landed: &Landed) {
-        for (slot, seq, position) in &landed.lanes {
+        for (slot, seq, reach) in &landed.lanes {
             self.knows(*seq);
             let lane = &mut self.lanes[*slot];
             lane.last_seq = *seq;
-            lane.covered.clone_from(position);
+            lane.reach.clone_from(reach);
         }
         if let Some(seq) = landed.position_seq {
             self.owned.last_seq = seq;
@@ -261,14 +356,28 @@ impl Publisher {
             }
             let lane = &self.lanes[outgoing.slot];
             let channel = &outgoing.channel;
-            let position = match &segment.incarnation {
-                Some(incarnation) => Some(lane.reach(incarnation, outgoing.mark)),
-                None => lane.covered.clone(),
+            let reach = match &segment.incarnation {
+                Some(incarnation) => lane.with(incarnation, outgoing.mark),
+                None => lane.reach.clone(),
             };
             let events = outgoing.frame.events();
-            let frame = outgoing
+            let mut frame = outgoing
                 .frame
-                .finish(channel, position.as_ref(), self.owned.epoch);
+                .finish(channel, reach.position(), self.owned.epoch);
+            let entity = channel.contract.entity.clone();
+            let told = if lane.takes_copies {
+                frame.headers.push((KIND.to_owned(), KIND_COPY.to_owned()));
+                frame.headers.extend(reach.own());
+                let major = channel.contract.version.major;
+                self.board.copied(&entity, major, events as u64, 0);
+                None
+            } else {
+                Some(Told {
+                    events,
+                    oldest: outgoing.oldest,
+                    entity,
+                })
+            };
             messages.push(Message {
                 subject: lane.subject.clone(),
                 headers: frame.headers,
@@ -278,10 +387,8 @@ impl Publisher {
             });
             sent.push(Sent {
                 slot: outgoing.slot,
-                position,
-                events,
-                oldest: outgoing.oldest,
-                entity: channel.contract.entity.clone(),
+                reach,
+                told,
             });
         }
     }
@@ -293,14 +400,14 @@ fn carry_on(lanes: &mut [Lane], older: &[Lane]) {
         return;
     }
     for (lane, older) in lanes.iter_mut().zip(older) {
-        let further = match (&lane.covered, &older.covered) {
+        let further = match (&lane.reach.covered, &older.reach.covered) {
             (Some(own), Some(other)) => {
                 own.incarnation == other.incarnation && other.mark() > own.mark()
             }
             (own, _) => own.is_none(),
         };
         if further {
-            lane.covered.clone_from(&older.covered);
+            lane.reach.covered.clone_from(&older.reach.covered);
         }
     }
 }

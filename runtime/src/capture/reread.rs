@@ -9,6 +9,8 @@ use lockstep_core::connector::{Control, Feed};
 #[derive(Debug, Default)]
 pub(super) struct Rereads {
     open: Vec<Reread>,
+    /// Entities whose tables were read to the last row, by the batch that says so, and whether its position is safe.
+    whole: Vec<(usize, Ticket, bool)>,
 }
 
 #[derive(Debug)]
@@ -60,8 +62,21 @@ impl Rereads {
         }
     }
 
+    /// The table of an entity was read to its last row with a batch. What was begun before it was asked for again does not count.
+    pub(super) fn is_whole(&mut self, entity: usize, ticket: Ticket) {
+        let begun_before = |reread: &Reread| {
+            reread.entity == entity && matches!(reread.stage, Stage::Asked | Stage::Taken(_))
+        };
+        if !self.open.iter().any(begun_before) {
+            self.whole.push((entity, ticket, false));
+        }
+    }
+
     /// Batches became durable.
     pub(super) fn settled(&mut self, ledger: &Ledger) {
+        for (_, ticket, safe) in &mut self.whole {
+            *safe = *safe || ledger.is_safe(*ticket);
+        }
         for reread in &mut self.open {
             if let Stage::In(ticket) = reread.stage
                 && ledger.is_safe(ticket)
@@ -77,6 +92,12 @@ impl Rereads {
             .open
             .extract_if(.., |reread| reread.stage == Stage::Safe);
         safe.map(|reread| reread.entity).collect()
+    }
+
+    /// The log says a position that was safe before: the entities whose tables were read to the last row by then.
+    pub(super) fn wholes(&mut self) -> Vec<usize> {
+        let safe = self.whole.extract_if(.., |(_, _, safe)| *safe);
+        safe.map(|(entity, ..)| entity).collect()
     }
 }
 

@@ -52,6 +52,11 @@ pub(super) struct Passed {
 }
 
 impl Book {
+    /// Whether a change of a row stands in quarantine.
+    pub(super) fn knows(&self, row: &str) -> bool {
+        self.rows.contains_key(row)
+    }
+
     /// The book of these entries; with it, ids of entries that a newer one of the same row made meaningless.
     pub(super) fn load(mut entries: Vec<Entry>) -> (Book, Vec<String>) {
         entries.sort_by(|a, b| {

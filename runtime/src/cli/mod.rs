@@ -15,6 +15,7 @@ mod quarantine;
 mod run;
 mod schemas;
 mod status;
+mod steer;
 mod verify;
 
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use lockstep_core::connector::Registry;
-use lockstep_core::diagnostic::{Diagnostic, Severity};
+use lockstep_core::diagnostic::{Diagnostic, Severity, suggestion};
 use lockstep_core::error::Error;
 
 use crate::api::Reach;
@@ -73,6 +74,7 @@ pub const CODES: &[(&str, &str)] = &[
         lockstep -c prod.toml check --json   the same for machines\n  \
         lockstep run                         keep the systems in step\n  \
         lockstep status                      see what every flow is doing\n  \
+        lockstep pause crm.accounts          let a flow, system or table rest\n  \
         lockstep verify                      compare the systems\n  \
         lockstep map try crm customer        see a mapping on live rows\n  \
         lockstep explain LS-G014             what a code means\n\n\
@@ -123,6 +125,10 @@ enum Command {
     Check(check::Args),
     Run(run::Args),
     Status(status::Args),
+    Pause(steer::Pause),
+    Resume(steer::Resume),
+    Retry(steer::Retry),
+    Skip(steer::Skip),
     Verify(verify::Args),
     Quarantine(quarantine::Args),
     Map(map::Args),
@@ -138,6 +144,10 @@ impl Command {
             Command::Check(args) => args.run(cx).await,
             Command::Run(args) => args.run(cx).await,
             Command::Status(args) => args.run(cx).await,
+            Command::Pause(args) => args.run(cx).await,
+            Command::Resume(args) => args.run(cx).await,
+            Command::Retry(args) => args.run(cx).await,
+            Command::Skip(args) => args.run(cx).await,
             Command::Verify(args) => args.run(cx).await,
             Command::Quarantine(args) => args.run(cx).await,
             Command::Map(args) => args.run(cx).await,
@@ -189,7 +199,30 @@ impl Context {
     /// # Errors
     /// What to end with: the findings are shown already.
     pub fn load(&self) -> Result<Config, Exit> {
-        match config::load(&self.file, &self.registry) {
+        self.loaded(config::load(&self.file, &self.registry))
+    }
+
+    /// Loads one system of the configuration; contracts and flows need not be there yet.
+    ///
+    /// # Errors
+    /// How to end the command; what is wrong has been shown.
+    pub fn load_system(&self, system: &str) -> Result<Config, Exit> {
+        let config = self.loaded(config::load_system(&self.file, system, &self.registry))?;
+        if config.systems.contains_key(system) {
+            return Ok(config);
+        }
+        let known = config.systems.keys().map(String::as_str);
+        Err(self.unknown(
+            format!("there is no system `{system}`"),
+            suggestion(system, known),
+        ))
+    }
+
+    fn loaded(
+        &self,
+        loaded: Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>>,
+    ) -> Result<Config, Exit> {
+        match loaded {
             Ok((config, warnings)) => {
                 self.output.findings(&warnings);
                 Ok(config)
@@ -245,6 +278,13 @@ impl Context {
             Exit::Usage,
         )
     }
+}
+
+/// Who decides: as they say, or as the operating system knows them.
+fn who(by: Option<String>) -> String {
+    let known = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    by.or_else(|| known().ok())
+        .unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Tells whether one of the findings is an error.

@@ -14,12 +14,12 @@ use lockstep_core::diagnostic::{Diagnostic, suggestion};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Context, Exit};
+use super::{Context, Exit, who};
 use crate::api::Reach;
 use crate::config::Config;
-use crate::quarantine::{Answer, Ask, Closing, Reason, State, Summary};
+use crate::quarantine::{Answer, Ask, Closing, Entry, Reason, State, Summary};
 pub(super) use export::Line;
-use filter::{Filter, Wanted};
+use filter::Filter;
 use guards::Guards;
 pub(super) use show::Shown;
 
@@ -35,7 +35,7 @@ pub(super) struct Args {
 enum What {
     /// Entries, with their reasons
     #[command(
-        after_help = "Examples:\n  lockstep quarantine list\n  lockstep quarantine list --entity order --rule allowed --since 2h\n  lockstep quarantine list --by rule\n  lockstep quarantine list --all --json\n\nExit codes: 0 listed, 2 wrong usage, 3 the log cannot be read."
+        after_help = "Newest first. Text shows the first 50, and of superseded entries only how many there are; `--limit`, `--skip` and `--state superseded` show more. JSON has all that are asked for.\n\nExamples:\n  lockstep quarantine list\n  lockstep quarantine list --entity order --rule allowed --since 2h\n  lockstep quarantine list --by rule\n  lockstep quarantine list --all --json\n\nExit codes: 0 listed, 2 wrong usage, 3 the log cannot be read."
     )]
     List {
         /// Closed and waiting entries too
@@ -49,6 +49,8 @@ enum What {
         /// Count instead of listing
         #[arg(long, value_name = "WHAT")]
         by: Option<By>,
+        #[command(flatten)]
+        page: Page,
         /// Show keys of protected fields
         #[arg(long)]
         show_values: bool,
@@ -100,6 +102,20 @@ struct Chosen {
     by: Option<String>,
 }
 
+/// Which part of a list
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Page {
+    /// Most entries; 50 for text, all for JSON
+    #[arg(long, value_name = "COUNT")]
+    limit: Option<usize>,
+    /// Leave out so many of the newest
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    skip: usize,
+}
+
+/// Most entries of a list that somebody reads.
+const LISTED_MAX: usize = 50;
+
 /// What entries are counted by
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum By {
@@ -110,8 +126,10 @@ enum By {
 /// The result of `lockstep quarantine list --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Listed {
-    /// The entries, oldest first; empty where they are counted.
+    /// The entries, newest first; empty where they are counted.
     entries: Vec<Summary>,
+    /// How many entries there are in all that were asked for.
+    total: usize,
     /// How many entries each rule has, with `--by rule`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     counts: Vec<Count>,
@@ -176,6 +194,7 @@ impl What {
                 state,
                 filter,
                 by,
+                page,
                 show_values,
             } => {
                 let state = if all {
@@ -187,7 +206,27 @@ impl What {
                     (Ok(wanted), Ok(state)) => (wanted, state),
                     (Err(exit), _) | (_, Err(exit)) => return Ok(exit),
                 };
-                list(cx, config, reach, &wanted, state, by, show_values).await
+                let mut entries = reach.entries().await?;
+                entries.retain(|entry| {
+                    state.is_none_or(|only| only == entry.state) && wanted.takes(entry)
+                });
+                // They come oldest first.
+                entries.reverse();
+                let mut guards = Guards::new(config);
+                let is_json = cx.output.is_json();
+                let folds = !is_json && state.is_none() && by.is_none();
+                let (listed, folded) = match by {
+                    Some(By::Rule) => (Listed::counted(&entries), 0),
+                    None => Listed::page(
+                        entries,
+                        page,
+                        folds,
+                        |limit| limit.unwrap_or(if is_json { usize::MAX } else { LISTED_MAX }),
+                        |entry| guards.summary(entry, show_values),
+                    ),
+                };
+                tell(cx, &listed, page.skip, folded);
+                Ok(Exit::Clean)
             }
             What::Show { id, show_values } => show::show(cx, config, reach, &id, show_values).await,
             What::Edit(args) => args.run(cx, config, reach).await,
@@ -227,61 +266,86 @@ fn parse_state(cx: &Context, word: &str) -> Result<Option<State>, Exit> {
     }
 }
 
-async fn list(
-    cx: &Context,
-    config: &Config,
-    reach: &Reach,
-    wanted: &Wanted,
-    state: Option<State>,
-    by: Option<By>,
-    show_values: bool,
-) -> lockstep_core::Result<Exit> {
-    let mut entries = reach.entries().await?;
-    entries.retain(|entry| state.is_none_or(|only| only == entry.state) && wanted.takes(entry));
-    let mut guards = Guards::new(config);
-    let mut listed = Listed {
-        entries: Vec::new(),
-        counts: Vec::new(),
-    };
-    match by {
-        Some(By::Rule) => {
-            let mut counts = BTreeMap::new();
-            for entry in &entries {
-                for broken in &entry.violations {
-                    let outcome = broken.outcome.min(entry.outcome()).name();
-                    let place = (&entry.entity, &broken.rule, outcome, entry.state.name());
-                    counts.entry(place).or_insert((entry.state, 0)).1 += 1;
-                }
+impl Listed {
+    /// How many entries each rule has.
+    fn counted(entries: &[Entry]) -> Listed {
+        let mut counts = BTreeMap::new();
+        for entry in entries {
+            for broken in &entry.violations {
+                let outcome = broken.outcome.min(entry.outcome()).name();
+                let place = (&entry.entity, &broken.rule, outcome, entry.state.name());
+                counts.entry(place).or_insert((entry.state, 0)).1 += 1;
             }
-            let count = |((entity, rule, outcome, _), (state, entries)): (
-                (&String, &String, &str, _),
-                _,
-            )| Count {
-                entity: entity.clone(),
-                rule: rule.clone(),
-                outcome: outcome.to_owned(),
-                state,
-                entries,
-            };
-            listed.counts = counts.into_iter().map(count).collect();
         }
-        None => {
-            let summaries = entries
-                .iter()
-                .map(|entry| guards.summary(entry, show_values));
-            listed.entries = summaries.collect();
+        let count =
+            |((entity, rule, outcome, _), (state, entries)): ((&String, &String, &str, _), _)| {
+                Count {
+                    entity: entity.clone(),
+                    rule: rule.clone(),
+                    outcome: outcome.to_owned(),
+                    state,
+                    entries,
+                }
+            };
+        Listed {
+            entries: Vec::new(),
+            total: entries.len(),
+            counts: counts.into_iter().map(count).collect(),
         }
     }
+
+    /// A part of the entries, and how many superseded ones were folded away.
+    fn page(
+        mut entries: Vec<Entry>,
+        page: Page,
+        folds: bool,
+        limit: impl Fn(Option<usize>) -> usize,
+        summary: impl FnMut(&Entry) -> Summary,
+    ) -> (Listed, usize) {
+        let total = entries.len();
+        if folds {
+            entries.retain(|entry| entry.state != State::Superseded);
+        }
+        let folded = total - entries.len();
+        let part = entries.iter().skip(page.skip).take(limit(page.limit));
+        let listed = Listed {
+            entries: part.map(summary).collect(),
+            total,
+            counts: Vec::new(),
+        };
+        (listed, folded)
+    }
+}
+
+/// Shows a list; `folded` superseded entries are not in it.
+fn tell(cx: &Context, listed: &Listed, skipped: usize, folded: usize) {
     if cx.output.is_json() {
-        cx.output.json(&listed);
-    } else if entries.is_empty() {
+        cx.output.json(listed);
+        return;
+    }
+    if listed.total == 0 {
         cx.output.text("nothing is in quarantine");
-    } else if by.is_some() {
+        return;
+    }
+    if !listed.counts.is_empty() {
         cx.output.text(&counted(&listed.counts));
-    } else {
+        return;
+    }
+    if !listed.entries.is_empty() {
         cx.output.text(&table(&listed.entries));
     }
-    Ok(Exit::Clean)
+    let shown = skipped + listed.entries.len();
+    let left = (listed.total - folded).saturating_sub(shown);
+    if left > 0 {
+        cx.output.text(&format!(
+            "{left} older entries more: `--skip {shown}` shows them"
+        ));
+    }
+    if folded > 0 {
+        cx.output.text(&format!(
+            "{folded} superseded entries, whose records have later versions: `--state superseded` shows them"
+        ));
+    }
 }
 
 fn counted(counts: &[Count]) -> String {
@@ -402,7 +466,9 @@ fn show_acted(cx: &Context, acted: &Acted, done: &str) -> Exit {
             let said = match answer {
                 Answer::Done => done.to_owned(),
                 Answer::Missing => "there is no such entry".to_owned(),
-                Answer::Closed { state } => format!("was closed before: {}", state.name()),
+                Answer::Closed { state } => {
+                    format!("was closed before: {}; {}", state.name(), instead(*state))
+                }
                 Answer::Rejected { reasons: why } => {
                     format!("still does not pass: {}", reasons(why))
                 }
@@ -421,11 +487,31 @@ fn show_acted(cx: &Context, acted: &Acted, done: &str) -> Exit {
     }
 }
 
-/// Who decides: as they say, or as the operating system knows them.
-fn who(by: Option<String>) -> String {
-    let known = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    by.or_else(|| known().ok())
-        .unwrap_or_else(|| "unknown".to_owned())
+/// Whether nothing can be done about an entry any more.
+fn is_closed(state: State) -> bool {
+    !matches!(state, State::Open | State::Waiting)
+}
+
+/// What can be done instead about a record whose entry is closed.
+fn instead(state: State) -> &'static str {
+    match state {
+        State::Superseded => {
+            "a later version of the record came: decide about its entry, if it has one, or change the record in its source"
+        }
+        State::Retried => "it was sent: change the record in its source",
+        State::Dropped => {
+            "somebody decided to do without it: change the record in its source, and the new version goes its way"
+        }
+        State::Rejected => "its rule refuses it for good: write the record anew in its source",
+        State::Open | State::Waiting => "see `lockstep quarantine show ID`",
+    }
+}
+
+/// Says that an entry is closed, and what can be done instead.
+fn closed(cx: &Context, id: &str, state: State) -> Exit {
+    let message = format!("the quarantine entry `{id}` is closed: {}", state.name());
+    let finding = Diagnostic::error("LS-U001", message).help(instead(state));
+    cx.fail(&[finding], Exit::Findings)
 }
 
 fn missing(cx: &Context, id: &str) -> Exit {

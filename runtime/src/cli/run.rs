@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Context, Exit};
 use crate::config;
+use crate::drift::FAILED;
 use crate::plan::Plan;
 use crate::supervise;
 use crate::versions::Known;
@@ -19,7 +20,7 @@ use crate::versions::Known;
     lockstep run\n  \
     lockstep -c prod.toml run --log-format json\n  \
     lockstep run --partial        leave out flows that `check` finds errors in\n\n\
-    Exit codes: 0 stopped as asked, 1 errors found before the start, 2 unreadable configuration, 3 the log or the address is in use or cannot be written.")]
+    Exit codes: 0 stopped as asked, 1 errors found before the start or a flow ended by its policy about drift, 2 unreadable configuration, 3 the log or the address is in use or cannot be written.")]
 pub(super) struct Args {
     /// Run what is sound and leave out what is not
     #[arg(long)]
@@ -72,6 +73,10 @@ impl Args {
         };
         match ended {
             Ok(()) => Exit::Clean,
+            Err(error) if error.error_code() == Some(FAILED) => {
+                cx.failed(&error);
+                Exit::Findings
+            }
             Err(error) => cx.failed(&error),
         }
     }

@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 
-use super::{check, connectors, contract, explain, map, quarantine};
+use super::{check, connectors, contract, explain, map, quarantine, steer};
 use crate::config::FileText;
 
 /// Every schema, by its file below `schemas/`.
@@ -85,6 +85,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
             "outputs/status.schema.json",
             printed::<crate::status::Status>(),
         ),
+        ("outputs/steer.schema.json", printed::<steer::Steered>()),
         (
             "outputs/verify.schema.json",
             printed::<crate::verify::Verification>(),

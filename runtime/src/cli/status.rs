@@ -86,10 +86,13 @@ fn table(status: &Status) -> String {
         let field = count.field.as_deref();
         let of = field.map_or_else(String::new, |field| format!(".{field}"));
         text.push_str(&format!(
-            "\n{}{of} from {}: {} changes broke `{}` ({})",
+            "\n{}{of} from {}: {} broke `{}` ({})",
             count.entity,
             count.system,
-            count.changes,
+            crate::cli::count(
+                usize::try_from(count.changes).unwrap_or(usize::MAX),
+                "change"
+            ),
             count.rule,
             count.outcome.name()
         ));
@@ -107,6 +110,17 @@ fn table(status: &Status) -> String {
             set.checked,
             set.message,
         ));
+    }
+    for major in &status.majors {
+        let until = major.until.as_ref();
+        let until = until.map_or_else(String::new, |until| format!(" until {until}"));
+        text.push_str(&format!(
+            "\n{} for subscribers of major {} ({}){until}: {} published, {} left out",
+            major.entity, major.major, major.version, major.published, major.left_out
+        ));
+        if let Some(reason) = &major.reason {
+            text.push_str(&format!("; {reason}"));
+        }
     }
     let log = &status.log;
     text.push_str(&format!(

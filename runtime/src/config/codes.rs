@@ -236,4 +236,22 @@ pub const CODES: &[(&str, &str)] = &[
          Check: the reason in the message, and `lockstep status`; a lost slot or a table that changed shows only there.\n\
          Safe: do what the reason says; the flow goes on from where it stands, and nothing is lost meanwhile.",
     ),
+    (
+        "LS-G042",
+        "A flow asks for whole transactions of a source that does not tell them.\n\
+         Check: the connector of the source; PostgreSQL tells where transactions end, SQLite files, inboxes and others do not.\n\
+         Safe: leave `consistency` out; every record arrives by itself then, in its order, and the target has all of them once it has come to rest.",
+    ),
+    (
+        "LS-G043",
+        "A flow asks for whole transactions and for a mode that collects changes or waits for a time.\n\
+         Check: `mode` and `consistency` of the flow; transactions are applied as they come, because several flows share them.\n\
+         Safe: leave out one of the two.",
+    ),
+    (
+        "LS-P013",
+        "A table that a flow writes is not there, and the system says `create_tables = true`: it will be made from the contract when the flow starts.\n\
+         Check: the columns in the message; types, key and NOT NULL come from the contract through the mapping.\n\
+         Safe: start, or make the table yourself first. A table that is there is never altered by this, and one that was filled before is never made again: its flow is held instead.",
+    ),
 ];

@@ -27,6 +27,9 @@ pub(crate) struct FileText {
     /// Rules over all records of an entity.
     #[serde(default)]
     pub(crate) rules: RulesText,
+    /// How idle flows are told from dead ones.
+    #[serde(default)]
+    pub(crate) canary: CanaryText,
     /// What to do when systems no longer fit their contracts, and how often to look.
     #[serde(default)]
     pub(crate) drift: DriftText,
@@ -149,6 +152,25 @@ pub(crate) struct RulesText {
     pub(crate) every: Option<String>,
 }
 
+/// The canary: a mark that goes from every source to every target, so that idle flows can be told from dead ones.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CanaryText {
+    /// How often a mark is sent, such as `1m`, or `never`.
+    pub(crate) every: String,
+    /// How long each part of the way may take to answer before the flow counts as stalled.
+    pub(crate) deadline: String,
+}
+
+impl Default for CanaryText {
+    fn default() -> Self {
+        CanaryText {
+            every: "15s".to_owned(),
+            deadline: "30s".to_owned(),
+        }
+    }
+}
+
 /// What to do when systems no longer fit their contracts, and how often to look.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -159,6 +181,8 @@ pub(crate) struct DriftText {
     pub(crate) additive: Option<Action>,
     /// What becomes of an entity whose table does not fit any more. `hold` if absent.
     pub(crate) breaking: Option<Action>,
+    /// Whether the whole run ends, with exit code 1, once `fail` ended a flow. If absent everything else goes on, and the run ends only when nothing is left.
+    pub(crate) exit: bool,
 }
 
 impl Default for DriftText {
@@ -167,6 +191,7 @@ impl Default for DriftText {
             every: "10m".to_owned(),
             additive: None,
             breaking: None,
+            exit: false,
         }
     }
 }
@@ -197,9 +222,11 @@ pub(crate) struct EachText {
 pub(crate) struct VersionsText {
     /// By entity, the version that may run although the log has run a newer one.
     pub(crate) accept_older: BTreeMap<String, String>,
+    /// By entity, older major versions whose subscribers get what is said as that major has it, beside those whose sunset has not come.
+    pub(crate) publish_majors: BTreeMap<String, Vec<u64>>,
 }
 
-/// One deployed business system. Every key beside `connector`, `map` and `drift` is a setting of the connector.
+/// One deployed business system. Every key beside `connector`, `map`, `drift` and `create_tables` is a setting of the connector.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct SystemText {
     /// The connector that knows its kind.
@@ -210,9 +237,35 @@ pub(crate) struct SystemText {
     /// What to do when its tables no longer fit, where that differs from `[drift]`.
     #[serde(default)]
     pub(crate) drift: Option<PolicyText>,
+    /// Whether tables that its mappings write and that it does not have are made from their contracts.
+    #[serde(default)]
+    pub(crate) create_tables: bool,
     /// The connector's settings; secrets as `${NAME}` (environment) or `${file:path}`.
     #[serde(flatten)]
     pub(crate) settings: RawConfig,
+}
+
+/// When what is captured is applied in the targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ModeText {
+    /// At once.
+    Realtime,
+    /// Collected for a time or up to a number.
+    Batched,
+    /// At certain times, all that is there by then.
+    Scheduled,
+}
+
+/// What readers of a target see together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// Each record is as it was at some time, and those of one lane in their order.
+    #[default]
+    Record,
+    /// All flows of one source to one target that say so are as they were at one time: its transactions arrive whole, in the order of their commits.
+    Transaction,
 }
 
 /// One entity from one system to others.
@@ -225,9 +278,28 @@ pub(crate) struct FlowText {
     pub(crate) from: String,
     /// The systems that hear it.
     pub(crate) to: Vec<String>,
+    /// When what is captured is applied in the targets. `realtime` if absent.
+    #[serde(default)]
+    pub(crate) mode: Option<ModeText>,
+    /// Batched: how long changes are collected, such as `30s`. Scheduled: how often everything is applied, such as `1h`.
+    #[serde(default)]
+    pub(crate) every: Option<String>,
+    /// Batched: how many changes are collected at most. 1000 if absent.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(crate) max: Option<u32>,
+    /// Scheduled: when everything is applied, as minute, hour, day of the month, month and day of the week, such as `0 2 * * 1-5`.
+    #[serde(default)]
+    pub(crate) cron: Option<String>,
+    /// Scheduled: the time zone of `cron`, such as `Europe/Berlin`. UTC if absent.
+    #[serde(default)]
+    pub(crate) zone: Option<String>,
     /// What to do when tables of its ends no longer fit, where that differs from the system's policy and from `[drift]`.
     #[serde(default)]
     pub(crate) drift: Option<PolicyText>,
+    /// What stands in the targets together: each record by itself, or whole transactions of the source.
+    #[serde(default)]
+    pub(crate) consistency: Consistency,
     /// By target that is still on an older version of the contract, that version: `1`, `1.2` or `1.2.0`. It gets records as that version has them.
     #[serde(default)]
     pub(crate) versions: BTreeMap<String, String>,

@@ -6,7 +6,7 @@ use lockstep_core::diagnostic::{Diagnostic, suggestion};
 use lockstep_core::gate::FieldMap;
 
 use super::read::Reading;
-use super::{Config, Flow};
+use super::{Config, Consistency, Flow, Mode};
 
 /// Checks names and flows. Entities are judged only where `all_read` says that every contract is known.
 pub(super) fn check(reading: &mut Reading<'_>, config: &Config, all_read: bool) {
@@ -155,6 +155,36 @@ impl Check<'_, '_, '_> {
             self.end(flow, target, &path, "sink");
         }
         self.versions(flow);
+        self.transactions(flow);
+    }
+
+    /// Whole transactions need a source that tells them.
+    fn transactions(&mut self, flow: &Flow) {
+        if flow.consistency != Consistency::Transaction {
+            return;
+        }
+        if flow.mode != Mode::Realtime {
+            let message = format!(
+                "flow `{}` asks for whole transactions, but not to apply them as they come",
+                flow.name
+            );
+            let help = "leave out `mode` or `consistency`".to_owned();
+            let path = ["flows", flow.name.as_str(), "mode"];
+            self.error("LS-G043", &path, message, help);
+        }
+        let Some(system) = self.config.systems.get(&flow.from) else {
+            return;
+        };
+        let connector = self.reading.registry.get(&system.connector);
+        if connector.is_ok_and(|connector| !connector.tells_transactions()) {
+            let message = format!(
+                "flow `{}` asks for whole transactions, which connector `{}` of system `{}` does not tell",
+                flow.name, system.connector, flow.from
+            );
+            let help = "leave `consistency` out: every record arrives by itself then".to_owned();
+            let path = ["flows", flow.name.as_str(), "consistency"];
+            self.error("LS-G042", &path, message, help);
+        }
     }
 
     /// The versions of a flow's targets: the target is one of them, and the version is one before the contract's.

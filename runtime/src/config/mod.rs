@@ -12,6 +12,7 @@ mod flows;
 mod interpolate;
 mod limits;
 mod log;
+mod mode;
 pub mod preflight;
 mod read;
 mod redact;
@@ -34,8 +35,10 @@ use lockstep_core::contract::Contract;
 use lockstep_core::contract::drift::{Action, Policy};
 use lockstep_core::diagnostic::{Diagnostic, Place};
 use lockstep_core::gate::{Mapping, ValueMaps};
+use lockstep_core::schedule::Schedule;
 
 pub use codes::CODES;
+pub use file::Consistency;
 pub(crate) use file::FileText;
 pub(crate) use limits::duration;
 pub use preflight::{PlannedFlow, PlannedTarget, Preflight, preflight};
@@ -55,7 +58,27 @@ pub fn load(
     path: &Path,
     registry: &Registry,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let text = Process.read(path).map_err(|error| {
+    let (config, warnings) = read::read(path, &text(path)?, registry, &Process)?;
+    redact::remember(config.secrets());
+    Ok((config, warnings))
+}
+
+/// Reads one system of a configuration; what else the file says, contracts and flows included, is not looked at.
+///
+/// # Errors
+/// Every finding, if one of them is an error.
+pub fn load_system(
+    path: &Path,
+    system: &str,
+    registry: &Registry,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (config, warnings) = read::read_system(path, &text(path)?, system, registry, &Process)?;
+    redact::remember(config.secrets());
+    Ok((config, warnings))
+}
+
+fn text(path: &Path) -> Result<String, Vec<Diagnostic>> {
+    Process.read(path).map_err(|error| {
         let message = format!(
             "the configuration `{}` cannot be read: {}",
             path.display(),
@@ -65,10 +88,7 @@ pub fn load(
             Diagnostic::error("LS-G001", message)
                 .help("name the file with `-c FILE` or in LOCKSTEP_CONFIG"),
         ]
-    })?;
-    let (config, warnings) = read::read(path, &text, registry, &Process)?;
-    redact::remember(config.secrets());
-    Ok((config, warnings))
+    })
 }
 
 /// A configuration, parsed and checked as far as that needs no system.
@@ -84,6 +104,8 @@ pub struct Config {
     pub api: ApiConfig,
     /// Rules over all records of an entity.
     pub rules: RulesConfig,
+    /// How idle flows are told from dead ones.
+    pub canary: CanaryConfig,
     /// The contracts, by entity.
     pub contracts: BTreeMap<String, Arc<Contract>>,
     /// By entity, the released versions below its contract's, from the oldest on.
@@ -98,8 +120,12 @@ pub struct Config {
     pub drift: Policy,
     /// How often every system is looked at for drift.
     pub drift_every: std::time::Duration,
+    /// Whether the run ends once a policy ended a flow.
+    pub drift_exit: bool,
     /// By entity, the version that may run although the log has run a newer one.
     pub accept_older: BTreeMap<String, semver::Version>,
+    /// By entity, the older majors that are published whatever their sunset says.
+    pub publish_majors: BTreeMap<String, Vec<u64>>,
     /// By entity, the fields that its contract has from a source's columns and not from its file.
     pub taken: BTreeMap<String, Vec<String>>,
     /// What the log knows of earlier runs; nothing until somebody looks.
@@ -221,6 +247,24 @@ impl Default for RulesConfig {
     }
 }
 
+/// How often marks are sent from the sources to the targets, and how long each part of the way may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CanaryConfig {
+    /// How often; never if absent.
+    pub every: Option<std::time::Duration>,
+    /// How long each part may take to answer.
+    pub deadline: std::time::Duration,
+}
+
+impl Default for CanaryConfig {
+    fn default() -> Self {
+        CanaryConfig {
+            every: Some(std::time::Duration::from_secs(15)),
+            deadline: std::time::Duration::from_secs(30),
+        }
+    }
+}
+
 /// One deployed business system.
 #[derive(Clone)]
 pub struct System {
@@ -234,6 +278,8 @@ pub struct System {
     pub map: BTreeMap<String, Mapping>,
     /// What to do about drift of its tables, as far as it says.
     pub drift: PolicyPart,
+    /// Whether tables that it does not have are made from their contracts.
+    pub create_tables: bool,
     /// The values that `${…}` brought into the settings.
     pub secrets: Vec<Secret<String>>,
 }
@@ -249,10 +295,31 @@ pub struct Flow {
     pub from: String,
     /// The systems that hear it.
     pub to: Vec<String>,
+    /// When what is captured is applied in the targets.
+    pub mode: Mode,
     /// What to do about drift at its ends, as far as it says.
     pub drift: PolicyPart,
+    /// What stands in its targets together.
+    pub consistency: Consistency,
     /// By target, the older version of the contract that it is on: all numbers, or only the first ones.
     pub versions: BTreeMap<String, String>,
+}
+
+/// When what is captured is applied in the targets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// At once.
+    #[default]
+    Realtime,
+    /// Collected for a time or up to a number of changes.
+    Batched {
+        /// How long.
+        every: std::time::Duration,
+        /// How many.
+        max: usize,
+    },
+    /// At certain times, all that is there by then.
+    Scheduled(Schedule),
 }
 
 /// What a system or a flow says about drift.
@@ -345,6 +412,40 @@ impl Config {
         flow.map_or(self.drift, |flow| self.policy(system, flow))
     }
 
+    /// The contract of a flow's target: in the version that the target is said to be on, where one is known that fits.
+    #[must_use]
+    pub fn contract_of(&self, flow: &str, system: &str) -> Option<&Arc<Contract>> {
+        let flow = self.flows.get(flow)?;
+        let current = self.contracts.get(&flow.entity)?;
+        let written = flow.versions.get(system);
+        let Some(wanted) = written.and_then(|text| flows::version_of(text)) else {
+            return Some(current);
+        };
+        if wanted.matches(&current.version) {
+            return Some(current);
+        }
+        self.known_version(&flow.entity, &wanted)
+    }
+
+    /// The newest version of an entity that fits, of those that ran or were released.
+    fn known_version(&self, entity: &str, wanted: &semver::Comparator) -> Option<&Arc<Contract>> {
+        let ran = self.known.of(entity).iter().map(|kept| &kept.contract);
+        let released = self.released.get(entity);
+        // What ran comes last: of one version with two contents, the log's counts.
+        released
+            .into_iter()
+            .flatten()
+            .chain(ran)
+            .filter(|older| wanted.matches(&older.version))
+            .max_by(|a, b| a.version.cmp(&b.version))
+    }
+
+    /// The older majors of an entity that are published whatever their sunset says.
+    #[must_use]
+    pub fn publish_majors(&self, entity: &str) -> &[u64] {
+        self.publish_majors.get(entity).map_or(&[], Vec::as_slice)
+    }
+
     /// How an entity stands in a system.
     #[must_use]
     pub fn mapping(&self, system: &str, entity: &str) -> Option<&Mapping> {
@@ -370,6 +471,19 @@ impl Config {
 }
 
 impl System {
+    /// A system of which nothing else is known.
+    fn named(name: String, connector: String) -> System {
+        System {
+            name,
+            connector,
+            settings: RawConfig::new(),
+            map: BTreeMap::new(),
+            drift: PolicyPart::default(),
+            secrets: Vec::new(),
+            create_tables: false,
+        }
+    }
+
     /// Whether other programs speak for it.
     #[must_use]
     pub fn is_inbox(&self) -> bool {

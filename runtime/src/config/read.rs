@@ -18,14 +18,15 @@ use crate::inbox;
 
 use super::contracts::Contracts;
 use super::file::{
-    ApiText, DriftText, EachText, FileText, PolicyText, RulesText, SystemText, VersionsText,
+    ApiText, CanaryText, DriftText, EachText, FileText, PolicyText, RulesText, SystemText,
+    VersionsText,
 };
 use super::interpolate::fill;
 use super::limits::duration;
 use super::schema::{Fit, parts};
 use super::surroundings::Surroundings;
 use super::text::{self, Places};
-use super::{ApiConfig, Config, Flow, PolicyPart, RulesConfig, System, flows, log};
+use super::{ApiConfig, CanaryConfig, Config, Flow, PolicyPart, RulesConfig, System, flows, log};
 
 /// Reads a configuration's text; `file` is its path as the user gave it.
 ///
@@ -34,6 +35,30 @@ use super::{ApiConfig, Config, Flow, PolicyPart, RulesConfig, System, flows, log
 pub(super) fn read(
     file: &Path,
     text: &str,
+    registry: &Registry,
+    world: &dyn Surroundings,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    read_part(file, text, None, registry, world)
+}
+
+/// Reads one system of a configuration's text: there may be no contract yet, and no flow.
+///
+/// # Errors
+/// Every finding, if one of them is an error.
+pub(super) fn read_system(
+    file: &Path,
+    text: &str,
+    system: &str,
+    registry: &Registry,
+    world: &dyn Surroundings,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    read_part(file, text, Some(system), registry, world)
+}
+
+fn read_part(
+    file: &Path,
+    text: &str,
+    only: Option<&str>,
     registry: &Registry,
     world: &dyn Surroundings,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -49,8 +74,31 @@ pub(super) fn read(
         registry,
         findings: Vec::new(),
     };
-    let file_text = reading.shape(&data);
-    let config = reading.config(file, file_text);
+    let mut file_text = reading.shape(&data);
+    let config = match only {
+        None => {
+            let contracts = reading.contracts(&file_text.contracts);
+            reading.config(file, file_text, contracts)
+        }
+        Some(only) => {
+            let systems = std::mem::take(&mut file_text.systems);
+            let systems: BTreeMap<String, System> = systems
+                .into_iter()
+                .map(|(name, system)| {
+                    let system = match name == only {
+                        true => reading.system(name.clone(), system),
+                        // Only its name counts, for whoever misspelt another.
+                        false => System::named(name.clone(), system.connector),
+                    };
+                    (name, system)
+                })
+                .collect();
+            let findings = std::mem::take(&mut reading.findings);
+            let config = reading.config(file, FileText::default(), Contracts::default());
+            reading.findings = findings;
+            Config { systems, ..config }
+        }
+    };
     let mut findings = reading.findings;
     // The order of the file is the order in which somebody mends it; other files' findings follow.
     let place = |finding: &Diagnostic| {
@@ -101,7 +149,7 @@ impl Reading<'_> {
         }
     }
 
-    fn config(&mut self, file: &Path, text: FileText) -> Config {
+    fn config(&mut self, file: &Path, text: FileText, contracts: Contracts) -> Config {
         let log = log::read(self, &text.log);
         let api = self.api(&text.api);
         let rules = self.rules(&text.rules);
@@ -109,9 +157,11 @@ impl Reading<'_> {
             current: contracts,
             released,
             all_read,
-        } = self.contracts(&text.contracts);
+        } = contracts;
+        let canary = self.canary(&text.canary);
         let (drift, drift_every) = self.drift(&text.drift);
         let accept_older = self.accept_older(&text.versions, &contracts, all_read);
+        self.publish_majors(&text.versions, &contracts, all_read);
         let systems = text
             .systems
             .into_iter()
@@ -121,12 +171,15 @@ impl Reading<'_> {
             .flows
             .into_iter()
             .map(|(name, flow)| {
+                let mode = self.mode(&name, &flow);
                 let flow = Flow {
+                    mode,
                     name: name.clone(),
                     entity: flow.entity,
                     from: flow.from,
                     to: flow.to,
                     drift: part(flow.drift),
+                    consistency: flow.consistency,
                     versions: flow.versions,
                 };
                 (name, flow)
@@ -139,6 +192,7 @@ impl Reading<'_> {
             log,
             api,
             rules,
+            canary,
             contracts,
             released,
             values: text.values,
@@ -146,7 +200,9 @@ impl Reading<'_> {
             flows,
             drift,
             drift_every,
+            drift_exit: text.drift.exit,
             accept_older,
+            publish_majors: text.versions.publish_majors,
             taken: BTreeMap::new(),
             known: Arc::default(),
             places: Places::default(),
@@ -195,6 +251,23 @@ impl Reading<'_> {
         }
     }
 
+    fn canary(&mut self, text: &CanaryText) -> CanaryConfig {
+        let read = |text: &str| match text {
+            "never" => Ok(None),
+            text => duration(text).map(Some),
+        };
+        let usual = CanaryConfig::default();
+        let every = self.filled(&["canary", "every"], &text.every);
+        let every = every.and_then(|text| self.parsed(&["canary", "every"], read(&text)));
+        let deadline = self.filled(&["canary", "deadline"], &text.deadline);
+        let path = ["canary", "deadline"];
+        let deadline = deadline.and_then(|text| self.parsed(&path, duration(&text)));
+        CanaryConfig {
+            every: every.unwrap_or(usual.every),
+            deadline: deadline.unwrap_or(usual.deadline),
+        }
+    }
+
     fn drift(&mut self, text: &DriftText) -> (Policy, Duration) {
         let every = self.filled(&["drift", "every"], &text.every);
         let every = every.and_then(|every| self.parsed(&["drift", "every"], duration(&every)));
@@ -231,6 +304,37 @@ impl Reading<'_> {
             }
         }
         accepted
+    }
+
+    /// Judges the older majors that are to be published.
+    fn publish_majors(
+        &mut self,
+        text: &VersionsText,
+        contracts: &BTreeMap<String, Arc<Contract>>,
+        all_read: bool,
+    ) {
+        for (entity, majors) in &text.publish_majors {
+            let path = ["versions", "publish_majors", entity];
+            let place = self.places.key(&path);
+            let Some(contract) = contracts.get(entity) else {
+                if all_read {
+                    let known = contracts.keys().map(String::as_str);
+                    let finding =
+                        Diagnostic::error("LS-G015", format!("no such entity `{entity}`"));
+                    let finding = finding.at(place).help(suggestion(entity, known));
+                    self.findings.push(finding);
+                }
+                continue;
+            };
+            let own = contract.version.major;
+            for major in majors.iter().filter(|major| **major >= own) {
+                let message =
+                    format!("`{major}` is no major before that of `{entity}`, which is {own}");
+                let finding = Diagnostic::error("LS-G008", message).at(place.clone());
+                let help = "list majors that were published before; the newest is published anyway";
+                self.findings.push(finding.help(help));
+            }
+        }
     }
 
     fn api(&mut self, text: &ApiText) -> ApiConfig {
@@ -317,6 +421,7 @@ impl Reading<'_> {
             settings,
             map: text.map,
             drift: part(text.drift),
+            create_tables: text.create_tables,
             secrets,
         }
     }

@@ -51,6 +51,24 @@ fn a_correct_file_becomes_a_configuration() {
 }
 
 #[test]
+fn one_system_can_be_read_before_there_are_contracts() {
+    let text = "[systems.crm]\nconnector = \"toy\"\npath = \"crm.db\"\n\n[systems.erp]\nconnector = \"toy\"\npath = \"${NOT_SET}\"\n";
+    let file = Path::new("conf/lockstep.toml");
+    let world = World::usual();
+    let one = |name: &str| read::read_system(file, text, name, &registry(), &world);
+    let (config, warnings) = one("crm").unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(config.systems["crm"].settings["path"], "crm.db");
+    assert_eq!(config.systems.keys().collect::<Vec<_>>(), ["crm", "erp"]);
+    // What is wrong with the system that is asked for is told.
+    let codes: Vec<&str> = one("erp").unwrap_err().iter().map(|f| f.code).collect();
+    assert!(
+        !codes.is_empty() && !codes.contains(&"LS-G023"),
+        "{codes:?}"
+    );
+}
+
+#[test]
 fn problems_of_mappings_find_their_line() {
     let config = good();
     let path = |parts: &[&str]| parts.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();

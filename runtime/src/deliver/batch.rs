@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine as _;
-use lockstep_core::Op;
 use lockstep_core::connector::{Batch, DynSink, LaneProgress, Outcome, Receipt};
-use lockstep_core::contract::{self, Violation};
+use lockstep_core::contract::{self, Class, Contract, Violation};
 use lockstep_core::deliver::{Retry, Step, coalesce};
-use lockstep_core::error::{Error, Result};
+use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::{Channel, Event, is_later};
+use lockstep_core::{Cell, Change, Op, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Chunk;
@@ -19,7 +19,7 @@ use super::plan::Current;
 use super::progress::Progress;
 use super::unfold::Unfolding;
 use super::{Delivery, moved};
-use crate::quarantine::{Entry, Held, Original, Stage, State, Stopped};
+use crate::quarantine::{Entry, HIDDEN, Held, Original, Stage, State, Stopped, entry_id};
 
 /// Most bytes kept of a message that cannot be read.
 const RAW_MAX: usize = 64 * 1024;
@@ -78,6 +78,7 @@ impl Applier<'_> {
             unfit,
             ends,
             reached,
+            follows,
             ..
         } = chunk;
         let changes = events.len() as u64;
@@ -114,6 +115,7 @@ impl Applier<'_> {
             refused.push(entry);
         }
         hand.batch.progress = self.progress.steps(&ends, reached);
+        hand.batch.follows = follows;
         if hand.events.is_empty() && refused.is_empty() && hand.batch.progress.is_empty() {
             return Ok(Applied {
                 reached,
@@ -147,7 +149,10 @@ impl Applier<'_> {
         let shapes = self.sink.discover().await?;
         let table = &self.current.shape.name;
         let now = shapes.into_iter().find(|shape| shape.name == *table);
-        Ok(now.is_none_or(|now| *now != *self.current.shape))
+        if now.is_none_or(|now| *now != *self.current.shape) {
+            return Ok(true);
+        }
+        Ok(self.sink.incarnation(table).await? != self.current.incarnation)
     }
 
     /// Lays a patch of a record that waits in quarantine over what waits, so that the newest entry holds the whole record. Tells what waits.
@@ -234,8 +239,16 @@ impl Applier<'_> {
         loop {
             let unfolded = unfolding.of(&hand, |event| self.current.write.map(&event.change).ok());
             let batch = unfolded.as_ref().map_or(&hand.batch, |one| &one.batch);
-            let Some(receipt) = self.attempt(batch, &mut retry, stop).await? else {
-                continue;
+            let attempt = self.attempt(batch, &mut retry, stop).await;
+            let receipt = match (attempt, self.delivery.skip()) {
+                (Ok(Some(receipt)), _) => receipt,
+                (Ok(None), None) => continue,
+                (Err(error), Some(_)) if error.kind() == Kind::Stopped => return Err(error),
+                (_, Some(skip)) => {
+                    self.narrow(&mut hand, &skip).await?;
+                    continue;
+                }
+                (Err(error), None) => return Err(error),
             };
             let outcomes: Vec<(usize, Outcome)> = match receipt {
                 Receipt::Committed(outcomes) => {
@@ -288,6 +301,16 @@ impl Applier<'_> {
         }
     }
 
+    /// Sends a batch to the target, which may take only so long.
+    pub(super) async fn send(&self, batch: &Batch) -> Result<Receipt> {
+        let deadline = self.sink.limits().deadline;
+        match tokio::time::timeout(deadline, self.sink.apply(batch)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::transient("the target did not answer in time")
+                .with("after_ms", deadline.as_millis())),
+        }
+    }
+
     /// One attempt; `None` after a wait when it should be tried again.
     async fn attempt(
         &self,
@@ -296,13 +319,7 @@ impl Applier<'_> {
         stop: &CancellationToken,
     ) -> Result<Option<Receipt>> {
         let started = Instant::now();
-        let deadline = self.sink.limits().deadline;
-        let outcome = match tokio::time::timeout(deadline, self.sink.apply(batch)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::transient("the target did not answer in time")
-                .with("after_ms", deadline.as_millis())),
-        };
-        let error = match outcome {
+        let error = match self.send(batch).await {
             Ok(receipt) => return Ok(Some(receipt)),
             Err(error) => error,
         };
@@ -358,6 +375,7 @@ impl Applier<'_> {
                 Outcome::Rejected { reason } => ("target", reason),
                 other => ("target", format!("{other:?}")),
             };
+            let reason = without_protected(reason, &self.channel.contract, &event.change);
             entries.push(self.entry(event, vec![violation(rule, &reason)]));
             gone[index] = true;
         }
@@ -369,7 +387,7 @@ impl Applier<'_> {
         Ok(())
     }
 
-    async fn set_aside(&mut self, entries: Vec<Entry>) -> Result<()> {
+    pub(super) async fn set_aside(&mut self, entries: Vec<Entry>) -> Result<()> {
         self.delivery.quarantine.put(&entries).await?;
         for entry in entries {
             let newest = Open {
@@ -397,11 +415,11 @@ impl Applier<'_> {
     /// Applies a quarantined change again; the progress stays where it is.
     pub(super) async fn again(&mut self, entry: &Entry) -> Result<Result<(), Vec<Violation>>> {
         self.follow().await?;
-        let change = match self.delivery.risen(entry, &self.current.contract) {
-            Ok(change) => change,
+        let record = match self.delivery.risen(entry, &self.current.contract) {
+            Ok(record) => record,
             Err(violations) => return Ok(Err(violations)),
         };
-        let change = match self.current.write.map(&change) {
+        let change = match self.current.write.map(&record) {
             Ok(change) => change,
             Err(rejection) => return Ok(Err(rejection.violations)),
         };
@@ -409,6 +427,7 @@ impl Applier<'_> {
             flow: self.delivery.plan.flow.clone(),
             changes: vec![change],
             progress: Vec::<LaneProgress>::new(),
+            follows: false,
         };
         let refused = match self.sink.apply(&batch).await? {
             Receipt::Committed(outcomes) => outcomes
@@ -422,24 +441,20 @@ impl Applier<'_> {
                 Ok(Ok(()))
             }
             Some(Outcome::Rejected { reason } | Outcome::Conflict { reason }) => {
+                let reason = without_protected(reason, &self.current.contract, &record);
                 Ok(Err(vec![violation("target", &reason)]))
             }
             Some(other) => Ok(Err(vec![violation("target", &format!("{other:?}"))])),
         }
     }
 
-    fn entry(&self, event: &Event, violations: Vec<Violation>) -> Entry {
+    pub(super) fn entry(&self, event: &Event, violations: Vec<Violation>) -> Entry {
         let plan = &self.delivery.plan;
         let key = event
             .key
             .as_ref()
             .map_or_else(|| "*".to_owned(), ToString::to_string);
-        let id = format!(
-            "deliver.{}.{}.{}",
-            plan.flow,
-            plan.to,
-            event.id.replace('/', ".")
-        );
+        let id = entry_id(&["deliver", &plan.flow, &plan.to], &event.id);
         let held = Held::of(&event.change, &event.id);
         Entry::open(id, self.stopped(key), held, violations)
     }
@@ -493,11 +508,73 @@ fn follow_up() -> Violation {
     )
 }
 
-fn violation(rule: &str, message: &str) -> Violation {
+/// A target's words without the protected values of the record: a trigger of its own may quote them.
+fn without_protected(mut reason: String, contract: &Contract, change: &Change) -> String {
+    // Shorter ones stand in many words by chance, and say little.
+    const SAYING: usize = 3;
+    let rows = [Some(&change.row), change.before.as_ref()];
+    for row in rows.into_iter().flatten() {
+        for (column, cell) in change.shape.columns.iter().zip(&row.0) {
+            let class = contract
+                .field(&column.name)
+                .map(|at| contract.fields[at].class);
+            let Cell::Set(value) = cell else { continue };
+            if class.is_none_or(|class| class < Class::Personal) || *value == Value::Null {
+                continue;
+            }
+            let text = value.to_string();
+            if text.chars().count() >= SAYING {
+                reason = reason.replace(&text, HIDDEN);
+            }
+        }
+    }
+    reason
+}
+
+pub(super) fn violation(rule: &str, message: &str) -> Violation {
     Violation {
         field: None,
         rule: rule.to_owned(),
         message: message.to_owned(),
         outcome: contract::Outcome::Quarantine,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use lockstep_core::contract::Field;
+    use lockstep_core::position::Mark;
+    use lockstep_core::{Column, Row, Shape, Type};
+
+    use super::*;
+
+    #[test]
+    fn words_of_a_target_are_told_without_protected_values() {
+        let mut mail = Field::new("mail", Type::Text);
+        mail.class = Class::Personal;
+        let fields = vec![Field::new("id", Type::Int), mail];
+        let contract = Contract::new("customer", "1.0.0".parse().unwrap(), fields);
+        let change = Change {
+            shape: Arc::new(Shape {
+                name: "customer".to_owned(),
+                columns: vec![
+                    Column::new("id", Type::Int, false),
+                    Column::new("mail", Type::Text, true),
+                ],
+                key: vec![0],
+            }),
+            op: Op::Updated,
+            row: Row::of([Value::Int(1234), Value::text("very.private@person.org")]),
+            before: None,
+            mark: Mark::default(),
+            committed_at: Timestamp::UNIX_EPOCH,
+            origin: None,
+        };
+        let said = "bad address very.private@person.org of 1234".to_owned();
+        assert_eq!(
+            without_protected(said, &contract, &change),
+            format!("bad address {HIDDEN} of 1234")
+        );
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Chunk {
     pub(super) reached: u64,
     /// Whether what follows is of a version that the target goes on to.
     pub(super) changes: bool,
+    /// Whether more is ready behind it.
+    pub(super) follows: bool,
 }
 
 impl Chunk {
@@ -190,17 +192,24 @@ impl Feed {
             chunk.reached = message.seq;
             return Ok(());
         }
+        self.versions.decode(message, chunk).await
+    }
+}
+
+impl Versioned {
+    /// Puts what a message holds into a chunk.
+    pub(super) async fn decode(&mut self, message: Stored, chunk: &mut Chunk) -> Result<()> {
         let mut position = None;
         // Each version that is not known yet is looked up once.
         for _ in 0..VERSIONS_MAX {
-            let readings = &self.versions.readings;
+            let readings = &self.readings;
             let channel = |urn: &str| readings.get(urn).map(|reading| &*reading.channel);
             match decode_among(&channel, &message.headers, &message.payload) {
                 Ok(decoded) => {
                     position = decoded.position;
-                    self.versions.take(decoded.events, chunk);
+                    self.take(decoded.events, chunk);
                 }
-                Err(DecodeError::Version(urn)) => match self.versions.learn(&urn).await? {
+                Err(DecodeError::Version(urn)) => match self.learn(&urn).await? {
                     Learnt::Known => continue,
                     Learnt::Unknown => {
                         let error = DecodeError::Version(urn);
@@ -223,7 +232,7 @@ impl Feed {
 }
 
 /// A consumer that would have to skip messages is an alarm, never a skip.
-fn gap(error: LogError, entity: &str) -> Error {
+pub(super) fn gap(error: LogError, entity: &str) -> Error {
     match error {
         LogError::Gap { first, wanted, .. } => Error::new(
             Kind::Unsupported,

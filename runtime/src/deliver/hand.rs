@@ -33,6 +33,7 @@ impl Hand {
                 flow: flow.to_owned(),
                 changes: Vec::new(),
                 progress: Vec::new(),
+                follows: false,
             },
             origins: Vec::new(),
         }

@@ -8,12 +8,16 @@
 mod batch;
 mod feed;
 mod hand;
+mod pace;
 mod plan;
 mod progress;
+mod skip;
 mod unfold;
+mod whole;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lockstep_core::Op;
@@ -25,16 +29,23 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::again::{Replaced, again};
+use crate::control::{Controls, Outcome, Part, Skip};
 use crate::log::{self, Log, Request};
 use crate::quarantine::{Answer, Ask, Entry, Quarantine, Stage, State};
 use crate::status::Board;
 use crate::versions::{Readings, Versions};
 use batch::{Applied, Applier, Open};
 use feed::{Chunk, Feed, Versioned};
+use pace::Pace;
 use progress::Progress;
+
+pub use whole::Together;
 
 /// Most chunks read ahead of the batch that is being applied.
 const AHEAD_MAX: usize = 2;
+
+/// How often a source is asked again for what a target lacks.
+const LOOK_LACKING: Duration = Duration::from_secs(3);
 
 /// Opens a target anew; called at the start and after a failure.
 pub type OpenSink = Box<dyn Fn() -> Boxed<'static, Result<Box<dyn DynSink>>> + Send + Sync>;
@@ -53,6 +64,10 @@ pub struct Delivery {
     pub board: Arc<Board>,
     /// The versions of contracts and the tables that the log knows.
     pub versions: Arc<Versions>,
+    /// What somebody asks of it.
+    pub controls: Arc<Controls>,
+    /// Whether its time came and not all that it is for is applied.
+    pub owes: AtomicBool,
     /// How often the target's table is looked at for drift.
     pub look_every: Duration,
 }
@@ -80,10 +95,33 @@ impl Delivery {
         let told = |error: &Error, held| self.board.flow_failed(flow, to, error, held);
         let what = format!("delivery of {flow} to {to}");
         // Where the target's progress is not what this worker left there, it is read again before anything else.
-        again(&what, Replaced::ReadsAgain, stop, told, || {
-            self.session(stop)
+        again(&what, Replaced::ReadsAgain, stop, told, || async {
+            let ended = self.session(stop).await;
+            if let (Err(error), Some(skip)) = (&ended, self.skip()) {
+                // It is no change that stands in the way, or nobody can tell which.
+                let reason = error.chain();
+                self.answer(&skip, Outcome::NotSkipped { reason }).await;
+            }
+            ended
         })
         .await;
+    }
+
+    /// What it is called where somebody asks something of it.
+    pub(crate) fn part(&self) -> Part {
+        Part::Deliver {
+            flow: self.plan.flow.clone(),
+            to: self.plan.to.clone(),
+        }
+    }
+
+    /// What somebody asked it to skip.
+    fn skip(&self) -> Option<Skip> {
+        self.controls.skip(&self.part())
+    }
+
+    async fn answer(&self, skip: &Skip, outcome: Outcome) {
+        self.controls.answer(&self.part(), skip, outcome).await;
     }
 
     /// Delivers until something goes wrong, through as many lives as it takes.
@@ -96,6 +134,7 @@ impl Delivery {
     async fn life(&self, stop: &CancellationToken) -> Result<Ended> {
         let crate::plan::Delivered { flow, from, to, .. } = &self.plan;
         let sink: Arc<dyn DynSink> = Arc::from((self.open)().await?);
+        self.make_tables(&*sink, &self.plan.flow).await?;
         let current = self.current(&*sink).await?;
         sink.prepare(&[current.write.target()]).await?;
         let contract = &current.contract;
@@ -127,34 +166,80 @@ impl Delivery {
             open: self.open_entries().await?,
         };
         self.board.reached(flow, to, applier.progress.reached(), 0);
-        let mut look_at = tokio::time::Instant::now() + self.look_every;
+        applier.nothing_to_skip(applier.progress.reached()).await;
+        let mut refilled = self.refilled(&applier.current).await?;
+        let soon = |refilled| {
+            if refilled {
+                self.look_every
+            } else {
+                LOOK_LACKING
+            }
+        };
+        let mut look_at = tokio::time::Instant::now() + soon(refilled);
+        let mut pace = Pace::new(&self.plan.mode, &self.owes);
+        let mut goal = None;
         let outcome = loop {
+            if pace.owes() {
+                // What comes after its time waits for the next one.
+                let goal = match goal {
+                    Some(goal) => goal,
+                    None => *goal.insert(applier.progress.head(&*self.log).await?),
+                };
+                if applier.progress.reached() >= goal {
+                    pace.rests();
+                }
+            }
+            if !pace.owes() {
+                goal = None;
+            }
+            self.board.flow_waits(flow, to, pace.waits());
+            let mut now = None;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ok(Ended::Stopped),
                 () = tokio::time::sleep_until(look_at) => {
-                    look_at = tokio::time::Instant::now() + self.look_every;
-                    // What does not fit any more is found by the life that begins then.
-                    if applier.is_altered().await? {
+                    // What does not fit any more is found by the life that begins then, and so are columns that were taken along while nothing came.
+                    let rests = ready.is_empty();
+                    if applier.is_altered().await? || (rests && self.goes_further(&applier.current)) {
                         break Ok(Ended::Changes);
                     }
+                    refilled = refilled || self.refilled(&applier.current).await?;
+                    look_at = tokio::time::Instant::now() + soon(refilled);
                 }
                 Some(request) = control.requests.recv() => self.request(&mut applier, request).await,
-                chunk = ready.recv() => {
+                () = pace.time() => now = pace.came(),
+                chunk = ready.recv(), if pace.takes() => {
                     let Some(chunk) = chunk else { break Err(Error::unexpected("the log's consumer ended")) };
                     let chunk = gather(chunk?, &mut ready, applier.sink.limits().batch_max)?;
-                    let changes = chunk.changes;
-                    // Bound to `stop` only between attempts: what is under way is finished first.
-                    let applied = applier.apply(chunk, stop).await?;
-                    self.note(&applied);
-                    if changes {
-                        break Ok(Ended::Changes);
-                    }
+                    now = pace.take(chunk);
+                }
+            }
+            if let Some(chunk) = now {
+                let changes = chunk.changes;
+                // Bound to `stop` only between attempts: what is under way is finished first.
+                let applied = applier.apply(chunk, stop).await?;
+                self.note(&applied);
+                applier.nothing_to_skip(applied.reached).await;
+                if changes {
+                    break Ok(Ended::Changes);
                 }
             }
         };
         reading.abort();
         outcome
+    }
+
+    /// Makes the tables that the target did not have when it was looked at, unless one was filled before and is gone.
+    async fn make_tables(&self, sink: &dyn DynSink, progress: &str) -> Result<()> {
+        let plan = &self.plan;
+        if plan.makes.is_empty() || !sink.progress(progress).await?.is_empty() {
+            return Ok(());
+        }
+        for table in &plan.makes {
+            tracing::info!(to = plan.to, table = table.name, "a table is made");
+            sink.create_table(table).await?;
+        }
+        Ok(())
     }
 
     fn note(&self, applied: &Applied) {
@@ -205,6 +290,11 @@ impl Delivery {
     }
 
     async fn try_again(&self, applier: &mut Applier<'_>, ask: Ask) -> Result<Answer> {
+        if let Ask::Mark { within_ms } = ask {
+            return Ok(self
+                .answers(applier, Duration::from_millis(within_ms))
+                .await);
+        }
         let id = ask.id().to_owned();
         if !matches!(ask, Ask::Retry { .. } | Ask::Edit { .. }) {
             // Nothing waits for a target's entries.
@@ -219,6 +309,17 @@ impl Delivery {
             self.quarantine.tried(&id, edit, attempt).await?;
         }
         Ok(answer)
+    }
+
+    /// Whether the target answers over the connection that changes take.
+    async fn answers(&self, applier: &Applier<'_>, within: Duration) -> Answer {
+        let asked = applier.sink.progress(&self.plan.flow);
+        let reason = match tokio::time::timeout(within, asked).await {
+            Ok(Ok(_)) => return Answer::Done,
+            Ok(Err(error)) => error.chain(),
+            Err(_) => "no answer in time".to_owned(),
+        };
+        Answer::Failed { reason }
     }
 
     async fn retry(&self, applier: &mut Applier<'_>, ask: &Ask) -> Result<Answer> {
@@ -299,6 +400,7 @@ fn gather(
             Err(_) => break,
         }
     }
+    chunk.follows = !ready.is_empty();
     Ok(chunk)
 }
 

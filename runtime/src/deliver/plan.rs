@@ -3,6 +3,7 @@
 //! A target's table may have changed since the start, and fields may have been taken along from a source; both are looked at whenever a life of the delivery begins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockstep_core::Change;
 use lockstep_core::Shape;
@@ -14,10 +15,14 @@ use lockstep_core::contract::migrate::{Fault, MIGRATION, Route};
 use lockstep_core::contract::{Contract, Outcome, Violation};
 use lockstep_core::error::{Error, Result};
 use lockstep_core::gate::{Mapping, WritePlan};
+use lockstep_core::log::subject;
 
 use super::Delivery;
-use crate::quarantine::Entry;
+use crate::quarantine::{Answer, Ask, Entry};
 use crate::versions::{Table, target_key, terms};
+
+/// How long a source may take to say that it reads a table again.
+const REFILL_MAX: Duration = Duration::from_secs(5);
 
 /// What a life of a delivery works with.
 #[derive(Clone, Debug)]
@@ -28,6 +33,8 @@ pub(super) struct Current {
     pub(super) shape: Arc<Shape>,
     /// From records to rows.
     pub(super) write: Arc<WritePlan>,
+    /// What tells the table from another one of its name.
+    pub(super) incarnation: Option<String>,
 }
 
 impl Delivery {
@@ -40,8 +47,9 @@ impl Delivery {
         let mut now = self.discover(sink, &mapping.table).await?;
         let key = target_key(&self.plan.flow, &self.plan.to);
         let terms = terms(&contract, &mapping);
-        let known = self.versions.table(&key);
-        let known = known.filter(|known| known.terms == terms);
+        let seen = self.versions.table(&key);
+        let applied_to = seen.as_ref().and_then(|seen| seen.incarnation.clone());
+        let known = seen.filter(|known| known.terms == terms);
         // Once more behind what is added; a table that lacks it even then is held.
         for added in [false, true] {
             let expected = Expected {
@@ -74,21 +82,77 @@ impl Delivery {
             let first = problems.first().map(|problem| problem.message.as_str());
             held(first.unwrap_or("the mapping does not fit the table"))
         })?;
-        if known.is_none() {
-            let table = Table {
-                shape: (*now).clone(),
-                terms,
-                version: contract.version.clone(),
-                again: None,
-                was_held: false,
-            };
-            self.versions.keep_table(&key, table).await?;
-        }
+        let incarnation = sink.incarnation(&mapping.table).await?;
+        let table = Table {
+            shape: known.map_or_else(|| (*now).clone(), |known| known.shape),
+            terms,
+            version: contract.version.clone(),
+            again: None,
+            was_held: false,
+            // Another one stays unknown until it was seen to that it is filled.
+            incarnation: applied_to.or_else(|| incarnation.clone()),
+            majors: Vec::new(),
+        };
+        self.versions.keep_table(&key, table).await?;
         Ok(Current {
             contract,
             shape: now,
             write: Arc::new(write),
+            incarnation,
         })
+    }
+
+    /// Sees to it that a table which took the place of another one gets the rows of before: its source reads them again. Tells whether there is nothing more to see to.
+    ///
+    /// # Errors
+    /// A log that cannot be written.
+    pub(super) async fn refilled(&self, current: &Current) -> Result<bool> {
+        let key = target_key(&self.plan.flow, &self.plan.to);
+        let Some(known) = self.versions.table(&key) else {
+            return Ok(true);
+        };
+        if known.incarnation == current.incarnation || current.incarnation.is_none() {
+            return Ok(true);
+        }
+        let (flow, to, from) = (&self.plan.flow, &self.plan.to, &self.plan.from);
+        let table = &current.shape.name;
+        let what = format!(
+            "table `{table}` of `{to}` was made anew, without the rows that were applied to it"
+        );
+        let ask = Ask::Refill {
+            id: current.contract.entity.clone(),
+            reason: what.clone(),
+        };
+        let asked = self
+            .log
+            .request(&subject::capture_control(from), ask.to_bytes(), REFILL_MAX)
+            .await;
+        let refused = match asked.map(|answer| serde_json::from_slice::<Answer>(&answer)) {
+            Ok(Ok(Answer::Done)) => None,
+            Ok(Ok(Answer::Failed { reason })) => Some(reason),
+            Ok(_) => Some("its source's runtime is of another version".to_owned()),
+            Err(_) => Some("its source does not run now; it is asked again".to_owned()),
+        };
+        if let Some(reason) = refused {
+            let why = format!("{what}: `{from}` cannot bring them: {reason} (LS-E011)");
+            if self.board.flow_lacks(flow, to, Some(why.clone())) {
+                tracing::warn!(flow, to, "{why}");
+            }
+            return Ok(false);
+        }
+        tracing::warn!(flow, to, "{what}: `{from}` is read again");
+        self.board.flow_lacks(flow, to, None);
+        let table = Table {
+            incarnation: current.incarnation.clone(),
+            ..known
+        };
+        self.versions.keep_table(&key, table).await?;
+        Ok(true)
+    }
+
+    /// Whether fields were taken along since, with a version that the target goes on to.
+    pub(super) fn goes_further(&self, current: &Current) -> bool {
+        self.version().0.version > current.contract.version
     }
 
     /// The version that the target gets, and its mapping: with the fields that were taken along, where the target takes additions.

@@ -101,6 +101,19 @@ impl Progress {
         self.lanes.values().max().copied().unwrap_or(0)
     }
 
+    /// The last sequence that the log has for any of the lanes.
+    pub(super) async fn head(&self, log: &dyn Log) -> Result<u64> {
+        let lasts = self.lanes.keys().map(|subject| log.last(SETTLED, subject));
+        let lasts = futures_util::future::try_join_all(lasts).await;
+        let lasts = lasts.map_err(log::to_error)?;
+        Ok(lasts
+            .iter()
+            .flatten()
+            .map(|last| last.seq)
+            .max()
+            .unwrap_or(0))
+    }
+
     /// Whether a message of a lane is applied already.
     pub(super) fn covers(&self, lane: &str, seq: u64) -> bool {
         self.lanes.get(lane).is_some_and(|reached| seq <= *reached)
@@ -218,7 +231,11 @@ fn entity_of(lane: &str) -> Option<&str> {
 ///
 /// All lanes are read together in the log's order, so each is applied up to the furthest of them.
 /// Lanes whose last messages are applied miss nothing, however old that is. Of a lane that is empty nobody knows without asking: what it held may have aged out before it was applied.
-async fn next(log: &Arc<dyn Log>, lanes: &BTreeMap<String, u64>, last_seq: u64) -> Result<u64> {
+pub(super) async fn next(
+    log: &Arc<dyn Log>,
+    lanes: &BTreeMap<String, u64>,
+    last_seq: u64,
+) -> Result<u64> {
     let reached = lanes.values().max().copied().unwrap_or(0);
     let lasts = lanes.keys().map(|subject| log.last(SETTLED, subject));
     let lasts = futures_util::future::try_join_all(lasts)

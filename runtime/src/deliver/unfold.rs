@@ -134,6 +134,7 @@ fn unfolded(
             flow: hand.batch.flow.clone(),
             changes,
             progress: hand.batch.progress.clone(),
+            follows: hand.batch.follows,
         },
         owners,
     }

@@ -65,6 +65,7 @@ pub struct Taken {
 struct Wanted {
     system: String,
     entity: String,
+    flow: String,
     side: Side,
     key: String,
 }
@@ -93,12 +94,14 @@ fn wanted(config: &Config) -> Vec<Wanted> {
         let source = (!is_inbox).then(|| Wanted {
             system: flow.from.clone(),
             entity: flow.entity.clone(),
+            flow: flow.name.clone(),
             side: Side::Source,
             key: source_key(&flow.from, &flow.entity),
         });
         let targets = flow.to.iter().map(|to| Wanted {
             system: to.clone(),
             entity: flow.entity.clone(),
+            flow: flow.name.clone(),
             side: Side::Target,
             key: target_key(&flow.name, to),
         });
@@ -115,7 +118,10 @@ fn wanted(config: &Config) -> Vec<Wanted> {
 }
 
 async fn one(config: &Config, registry: &Registry, wanted: Wanted) -> Option<TableReport> {
-    let contract = config.contracts.get(&wanted.entity)?;
+    let contract = match wanted.side {
+        Side::Source => config.contracts.get(&wanted.entity)?,
+        Side::Target => config.contract_of(&wanted.flow, &wanted.system)?,
+    };
     let mapping = config.mapping(&wanted.system, &wanted.entity)?;
     let role = match wanted.side {
         Side::Source => Role::Source,
@@ -176,10 +182,13 @@ fn taken(config: &Config, only: Option<&str>) -> Vec<Taken> {
         .collect()
 }
 
+/// What the end of a flow is reported under that a policy asked for.
+pub const FAILED: &str = "LS-E007";
+
 /// The error of a policy that ends a flow.
 #[must_use]
 pub fn failed(reason: &str) -> Error {
     Error::config(format!("the policy about drift is `fail`: {reason}"))
-        .code("LS-E007")
+        .code(FAILED)
         .help("see `lockstep contract drift`; mend it and start again")
 }

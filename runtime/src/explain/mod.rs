@@ -5,7 +5,7 @@
 use lockstep_core::diagnostic::nearest;
 use lockstep_core::{contract, gate};
 
-use crate::{cli, config, contract as files, inbox, log, quarantine, versions};
+use crate::{canary, cli, config, contract as files, control, inbox, log, quarantine, versions};
 
 /// Every table of pages.
 const TABLES: &[&[(&str, &str)]] = &[
@@ -20,6 +20,8 @@ const TABLES: &[&[(&str, &str)]] = &[
     files::CODES,
     files::import::CODES,
     quarantine::CODES,
+    control::CODES,
+    canary::CODES,
 ];
 
 /// Every code with its page, by code.
@@ -45,30 +47,4 @@ pub fn meant(code: &str) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_unique_and_well_formed() {
-        let pages = pages();
-        for pair in pages.windows(2) {
-            assert_ne!(pair[0].0, pair[1].0);
-        }
-        for (code, page) in pages {
-            let digits = code.strip_prefix("LS-").and_then(|rest| rest.get(1..));
-            assert!(
-                digits.is_some_and(|d| d.len() == 3 && d.bytes().all(|b| b.is_ascii_digit())),
-                "{code}"
-            );
-            assert!(!page.is_empty());
-        }
-    }
-
-    #[test]
-    fn codes_are_found_in_any_case_and_near_ones_suggested() {
-        assert_eq!(page(" ls-g003 ").unwrap().0, "LS-G003");
-        assert_eq!(page("LS-G999"), None);
-        assert_eq!(meant("LSG003"), Some("LS-G003"));
-        assert_eq!(meant("nonsense"), None);
-    }
-}
+mod tests;

@@ -118,7 +118,7 @@ pub(crate) fn opener(
         Error::config(message).because(error)
     })?;
     let (name, log, desk) = (system.name.clone(), Arc::clone(log), Arc::clone(desk));
-    Ok(Box::new(move || {
+    Ok(Box::new(move |_| {
         let (settings, log, desk) = (settings.clone(), Arc::clone(&log), Arc::clone(&desk));
         let inbox = Inbox::new(&name, settings, &contracts, log, desk);
         Box::pin(async move { Ok(Box::new(inbox) as Box<dyn DynSource>) })

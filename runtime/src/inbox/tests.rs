@@ -102,6 +102,7 @@ impl Shop {
             settings: settings.into_iter().collect(),
             map: Default::default(),
             drift: Default::default(),
+            create_tables: false,
             secrets: Vec::new(),
         };
         let contracts = Contracts::from([("article".to_owned(), Arc::clone(contract))]);
@@ -113,6 +114,7 @@ impl Shop {
                 shape: contract.shape(),
                 found: contract.shape(),
                 policy: Default::default(),
+                publish: Vec::new(),
                 read: Arc::new(read.unwrap()),
                 mapping,
                 values: Arc::new(values),

@@ -64,6 +64,7 @@ fn worker(name: &str, log: &Arc<dyn Log>, work: &Arc<Work>) -> Worker {
                     work.begun.lock().unwrap().push(name);
                     token.cancelled().await;
                     work.now.fetch_sub(1, Ordering::SeqCst);
+                    Ended::ForNow
                 }
             };
             leases.run(SUBJECT, &stop, |_| {}, job).await;
@@ -173,7 +174,10 @@ async fn runtimes_that_start_together_each_get_some_of_the_work() {
                 let subject = format!("ls.lease.deliver.f.{part}");
                 let work = |token: CancellationToken| {
                     took.lock().unwrap().push(leases.me.name.clone());
-                    async move { token.cancelled().await }
+                    async move {
+                        token.cancelled().await;
+                        Ended::ForNow
+                    }
                 };
                 leases.run(&subject, &stop, |_| {}, work).await;
             });
@@ -213,7 +217,10 @@ async fn a_runtime_that_comes_later_is_given_its_share() {
             let (leases, stop) = (leases.clone(), stop.clone());
             tasks.spawn(async move {
                 let subject = format!("ls.lease.deliver.f.{part}");
-                let work = |token: CancellationToken| async move { token.cancelled().await };
+                let work = |token: CancellationToken| async move {
+                    token.cancelled().await;
+                    Ended::ForNow
+                };
                 leases.run(&subject, &stop, |_| {}, work).await;
             });
         }
@@ -233,6 +240,29 @@ async fn a_runtime_that_comes_later_is_given_its_share() {
     until("each has half", || shares() == [PARTS / 2; 2]).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn work_that_a_policy_ended_is_not_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = log(folder.path()).await;
+    let leases = worker("a", &log, &Arc::default());
+    leases.task.abort();
+    let (stop, begun) = (CancellationToken::new(), AtomicUsize::new(0));
+    let work = |_: CancellationToken| {
+        let before = begun.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if before == 0 {
+                Ended::ForNow
+            } else {
+                Ended::ByPolicy
+            }
+        }
+    };
+    let run = leases.leases.run(SUBJECT, &stop, |_| {}, work);
+    tokio::time::timeout(DEADLINE, run).await.unwrap();
+    assert_eq!(begun.load(Ordering::SeqCst), 2);
+    assert_eq!(holder(&*log, SUBJECT).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -264,7 +294,10 @@ async fn a_stream_of_leases_that_is_gone_is_made_again_and_what_hinders_that_is_
         heard.lock().unwrap().push(error.is_some());
         stop.cancel();
     };
-    let idle = |token: CancellationToken| async move { token.cancelled().await };
+    let idle = |token: CancellationToken| async move {
+        token.cancelled().await;
+        Ended::ForNow
+    };
     let run = hindered.leases.run(SUBJECT, &stop, told, idle);
     tokio::time::timeout(DEADLINE, run).await.unwrap();
     assert_eq!(*heard.lock().unwrap(), [true]);

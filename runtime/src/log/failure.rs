@@ -48,7 +48,7 @@ pub const CODES: &[(&str, &str)] = &[
         "LS-L007",
         "The log's servers do not accept the credentials, or do not permit what Lockstep needs.\n\
          Check: `user` and `password`, `token`, `nkey` or `credentials` in `[log]`, certificates in `log.tls`, and the permissions of that user: \
-         it publishes to `ls.>`, `$KV.>`, `$JS.API.>` and `$JS.ACK.>`, and subscribes to `_INBOX.>` and `ls.>`.\n\
+         it publishes to `ls.>`, `$KV.>`, `$O.>`, `$JS.API.>` and `$JS.ACK.>`, and subscribes to `_INBOX.>` and `ls.>`.\n\
          Safe: nothing is lost; mend the credentials or permissions, and a running Lockstep goes on by itself.",
     ),
     (
@@ -77,6 +77,13 @@ pub const CODES: &[(&str, &str)] = &[
          Check: `nats stream ls` against the name in the message; the servers' store and who may delete streams.\n\
          Safe: restart Lockstep, which makes the stream again. What was in it is gone: after the start, see `lockstep status` and compare with `lockstep verify`.",
     ),
+    (
+        "LS-L013",
+        "A message that is larger than a server takes at once refers to an object beside its stream (`OBJ_LS_SET`), and that is missing or is not what was stored.\n\
+         Check: `nats object ls LS_SET`, the limits of `OBJ_LS_SET`, and who may write there besides Lockstep: none should.\n\
+         Safe: nothing is skipped; the flow waits at that message. Restore the object from a backup of the servers' store. \
+         Where there is none, stop every runtime, `nats stream rm LS_SET` and start again: every source is read anew, and rows that are equal already are not written again.",
+    ),
 ];
 
 /// The cure of storage that fails, whichever engine it is under.
@@ -95,6 +102,7 @@ pub fn to_error(error: LogError) -> Error {
         | LogError::Differs { .. }
         | LogError::Corrupt { .. }
         | LogError::Missing { .. }
+        | LogError::Object { .. }
         | LogError::SetBack { .. } => Kind::Config,
         LogError::Gap { .. } => Kind::Unsupported,
         _ => Kind::Unexpected,
@@ -112,6 +120,10 @@ pub fn to_error(error: LogError) -> Error {
         LogError::SetBack { .. } => (
             "LS-L010",
             "see `lockstep explain LS-L010` for how to read the sources anew",
+        ),
+        LogError::Object { .. } => (
+            "LS-L013",
+            "restore the object; see `lockstep explain LS-L013`",
         ),
         LogError::Gap { .. } => ("LS-L003", "see `lockstep explain LS-L003`"),
         LogError::Unreachable { .. } => (

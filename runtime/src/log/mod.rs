@@ -52,10 +52,10 @@ pub trait Log: Send + Sync + 'static {
         messages: Vec<Message>,
     ) -> Boxed<'a, Result<Vec<Ack>, (usize, PublishError)>>;
 
-    /// The last message on a subject, which may hold no wildcard.
+    /// The last message on a subject, which may hold no wildcard. The payload of one that is larger than a server takes at once may be left out; consumers bring it.
     fn last<'a>(&'a self, stream: &'a str, subject: &'a str) -> Boxed<'a, Result<Option<Stored>>>;
 
-    /// The message of a sequence, if it is still kept.
+    /// The message of a sequence, if it is still kept; of a large one as with [`Log::last`].
     fn get(&self, stream: &str, seq: u64) -> Boxed<'_, Result<Option<Stored>>>;
 
     /// Removes messages by age and limit now, and for the rest of the time whenever the engine sees fit.
@@ -111,8 +111,10 @@ pub const POSITIONS: &str = "LS_POS";
 pub const ATOMIC_MAX: usize = 1000;
 /// Most bytes of a message's headers.
 pub const HEADERS_MAX: usize = 64 * 1024;
-/// Most bytes of a message's payload.
+/// Most bytes of a value of a bucket, and of a plain request or answer.
 pub const PAYLOAD_MAX: usize = 1024 * 1024;
+/// Most bytes of a stored message's payload; what is more than a server takes at once is kept beside its stream.
+pub const MESSAGE_MAX: usize = 48 * 1024 * 1024;
 
 /// The result of anything the log does but publishing.
 pub type Result<T, E = LogError> = std::result::Result<T, E>;
@@ -308,6 +310,16 @@ pub enum LogError {
     /// A name, subject or size outside the log's rules.
     #[error("the log refuses: {0}")]
     Refused(String),
+    /// A large message's payload, which is kept beside its stream, is missing or damaged.
+    #[error("message {seq} of stream `{stream}` cannot be read: {reason}")]
+    Object {
+        /// The stream.
+        stream: String,
+        /// The message's sequence.
+        seq: u64,
+        /// What is wrong with its object.
+        reason: String,
+    },
     /// The log's storage failed.
     #[error("the log's storage failed: {0}")]
     Storage(String),

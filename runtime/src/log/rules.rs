@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{HEADERS_MAX, LogError, Message, PAYLOAD_MAX, Result, StreamConfig};
+use super::{HEADERS_MAX, LogError, MESSAGE_MAX, Message, PAYLOAD_MAX, Result, StreamConfig};
 
 /// Most bytes of a stream's, consumer's or bucket's name.
 pub const NAME_MAX: usize = 255;
@@ -80,9 +80,9 @@ pub fn check_value(key: &str, value: &[u8]) -> Result<()> {
 /// A sentence naming the rule it breaks.
 pub fn check_message(message: &Message) -> Result<(), String> {
     check_subject(&message.subject)?;
-    if message.payload.len() > PAYLOAD_MAX {
+    if message.payload.len() > MESSAGE_MAX {
         return Err(format!(
-            "the payload has {} bytes, at most {PAYLOAD_MAX} are taken",
+            "the payload has {} bytes, at most {MESSAGE_MAX} are taken",
             message.payload.len()
         ));
     }

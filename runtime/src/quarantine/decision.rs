@@ -96,6 +96,18 @@ pub enum Ask {
         /// The entry that says so.
         id: String,
     },
+    /// A target lacks rows of an entity: its table is to be read again from its first row.
+    Refill {
+        /// The entity.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Whether it is there, and its system answers; about no entry.
+    Mark {
+        /// How long the system may take.
+        within_ms: u64,
+    },
 }
 
 impl Ask {
@@ -115,14 +127,16 @@ impl Ask {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
-    /// The entry that it is about.
+    /// The entry, or the entity, that it is about.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
             Ask::Retry { id, .. }
             | Ask::Edit { id, .. }
             | Ask::Closed { id }
-            | Ask::Halt { id } => id,
+            | Ask::Halt { id }
+            | Ask::Refill { id, .. } => id,
+            Ask::Mark { .. } => "",
         }
     }
 
@@ -132,7 +146,9 @@ impl Ask {
         let (what, by) = match self {
             Ask::Retry { by, .. } => (Tried::Retry, by.clone()),
             Ask::Edit { edit, .. } => (Tried::Edit, Some(edit.by.clone())),
-            Ask::Closed { .. } | Ask::Halt { .. } => return None,
+            Ask::Closed { .. } | Ask::Halt { .. } | Ask::Refill { .. } | Ask::Mark { .. } => {
+                return None;
+            }
         };
         let reasons = match answer {
             Answer::Rejected { reasons } => reasons.clone(),

@@ -1,5 +1,7 @@
 //! One quarantined change.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use lockstep_core::contract::{Outcome, Violation};
 use lockstep_core::gate::row_name;
@@ -208,6 +210,29 @@ pub struct Reason {
     /// What the rule asks for.
     #[serde(default)]
     pub outcome: Outcome,
+}
+
+/// The id of a change's entry, under which the log's buckets can keep it: whatever they do not take is spelled out.
+#[must_use]
+pub fn entry_id(place: &[&str], event: &str) -> String {
+    let mut id = String::new();
+    for (at, part) in place.iter().chain([&event]).enumerate() {
+        if at > 0 {
+            id.push('.');
+        }
+        for byte in part.bytes() {
+            match byte {
+                b'/' => id.push('.'),
+                b'-' | b'_' | b'.' => id.push(char::from(byte)),
+                byte if byte.is_ascii_alphanumeric() => id.push(char::from(byte)),
+                byte => {
+                    // Writing to a text cannot fail.
+                    let _ = write!(id, "={byte:02X}");
+                }
+            }
+        }
+    }
+    id
 }
 
 impl Entry {
@@ -422,6 +447,14 @@ impl Answer {
         }
     }
 
+    /// Reads an answer.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Answer {
+        serde_json::from_slice(body).unwrap_or_else(|_| Answer::Failed {
+            reason: "the answer cannot be read".to_owned(),
+        })
+    }
+
     /// The answer as a message.
     #[must_use]
     pub fn to_bytes(&self) -> bytes::Bytes {
@@ -478,6 +511,13 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn ids_are_keys_whatever_a_source_calls_its_changes() {
+        let id = entry_id(&["gate", "crm", "order"], "maria:1-7/a ü/3.1");
+        assert_eq!(id, "gate.crm.order.maria=3A1-7.a=20=C3=BC.3.1");
+        crate::log::rules::check_key(&id).unwrap();
+    }
+
     use lockstep_core::position::Mark;
     use lockstep_core::{Column, Type};
 

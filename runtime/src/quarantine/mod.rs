@@ -23,7 +23,9 @@ use serde::de::DeserializeOwned;
 use crate::log::{Bucket, Log, LogError, Message, PublishError, StreamConfig};
 
 pub use decision::{Ask, Attempt, Closing, Edit, ORIGINAL_MAX, Tried};
-pub use entry::{Answer, Entry, Former, Held, Original, Reason, Stage, State, Stopped, Summary};
+pub use entry::{
+    Answer, Entry, Former, Held, Original, Reason, Stage, State, Stopped, Summary, entry_id,
+};
 pub use guarded::{Guarded, HIDDEN};
 pub use place::{Broken, HeldPlace, Place};
 pub use record::{Wrong, corrected, from_json, read_value, to_json};

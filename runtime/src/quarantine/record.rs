@@ -200,6 +200,7 @@ mod tests {
                 name: "any".into(),
                 kind: None,
                 nullable: true,
+                length: None,
             },
         ];
         let change = Change {

@@ -2,8 +2,10 @@
 //!
 //! The steps tell the [`Board`] what they did; whoever asks gets a [`Status`].
 
+mod majors;
 mod part;
 mod shared;
+mod shown;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,17 +15,19 @@ use jiff::Timestamp;
 use lockstep_core::contract::Contract;
 use lockstep_core::contract::drift::Drift;
 use lockstep_core::error::Error;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
-use crate::capture::LINE_MAX;
+use crate::canary::{self, Delivering, Spot};
 use crate::config::Flow;
 use crate::lease::Holder;
 use crate::rules::{self, RuleCount, SetStatus};
 
+pub use majors::MajorStatus;
 pub use part::Part;
 use part::{CapturePart, EntityPart, FlowPart};
 pub(crate) use shared::{answer, gather};
+pub use shown::{DriftStatus, FlowStatus, Halted, LogStatus, State, Status, StreamStatus};
 
 /// How long after its last batch a source still counts as busy.
 const QUIET_AFTER: Duration = Duration::from_millis(100);
@@ -31,201 +35,6 @@ const QUIET_AFTER: Duration = Duration::from_millis(100);
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// Most publishes per entity whose time is remembered, for lag.
 const RECENT_MAX: usize = 4096;
-
-/// The answer of `lockstep status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Status {
-    /// One entry per flow and target.
-    pub flows: Vec<FlowStatus>,
-    /// The log.
-    pub log: LogStatus,
-    /// The runtime's version.
-    pub version: String,
-    /// Whether a runtime is running; if not, the rest is what its log says.
-    pub running: bool,
-    /// How often each rule of a contract was broken since the runtime started.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub rules: Vec<RuleCount>,
-    /// How rules over all records of an entity were last judged.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub sets: Vec<SetStatus>,
-}
-
-/// One flow into one target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FlowStatus {
-    /// The flow.
-    pub flow: String,
-    /// The entity.
-    pub entity: String,
-    /// Where it comes from.
-    pub from: String,
-    /// Where it goes.
-    pub to: String,
-    /// Its state.
-    pub state: State,
-    /// How long the oldest change that is not applied has been waiting, in milliseconds.
-    pub lag_ms: u64,
-    /// Changes applied a second, over the last seconds.
-    pub rate: f64,
-    /// Changes applied since the start.
-    pub applied: u64,
-    /// Open quarantine entries that keep changes from this target: the source's and its own.
-    pub quarantined: u64,
-    /// Why it is stalled, held or paused.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub reason: Option<String>,
-    /// What halts its entity, until somebody decides about it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub halted: Option<Halted>,
-    /// The version of the contract that the target gets.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub contract: Option<String>,
-    /// Where the tables at its ends differ from what the contract and their mappings expect.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub drift: Vec<DriftStatus>,
-}
-
-/// A quarantine entry that halts an entity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Halted {
-    /// The entry's id.
-    pub id: String,
-    /// The rule that asks for it.
-    pub rule: String,
-    /// The record's key, where it may be shown.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub key: Option<String>,
-    /// Since when.
-    pub since: String,
-    /// How many changes wait in line behind it.
-    pub waiting: u64,
-}
-
-/// One difference between a system's table and what is expected of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct DriftStatus {
-    /// The system.
-    pub system: String,
-    /// What differs.
-    #[serde(flatten)]
-    pub drift: Drift,
-}
-
-impl FlowStatus {
-    /// The same flow with its entity halted.
-    #[must_use]
-    pub(crate) fn halted(mut self, halted: Halted) -> FlowStatus {
-        let key = halted.key.as_ref();
-        let at = key.map_or_else(String::new, |key| format!(" at `{key}`"));
-        let (full, code) = if halted.waiting >= LINE_MAX as u64 {
-            (" and its source is not read on", "LS-R002")
-        } else {
-            ("", "LS-R001")
-        };
-        let said = format!(
-            "halted by the rule `{}`{at}, {} changes wait{full}; decide with `lockstep quarantine edit|retry|drop {}` ({code})",
-            halted.rule, halted.waiting, halted.id
-        );
-        // What keeps the source from being read is worth saying as well.
-        self.reason = Some(match self.reason.take() {
-            Some(reason) => format!("{said}; {reason}"),
-            None => said,
-        });
-        self.state = State::Held;
-        self.halted = Some(halted);
-        self
-    }
-
-    /// A flow of which nothing is known but why.
-    fn unseen(flow: &Flow, to: &str, state: State, reason: String) -> FlowStatus {
-        FlowStatus {
-            flow: flow.name.clone(),
-            entity: flow.entity.clone(),
-            from: flow.from.clone(),
-            to: to.to_owned(),
-            state,
-            lag_ms: 0,
-            rate: 0.0,
-            applied: 0,
-            quarantined: 0,
-            reason: Some(reason),
-            halted: None,
-            contract: None,
-            drift: Vec::new(),
-        }
-    }
-}
-
-/// What a flow is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Everything that is known is applied.
-    Idle,
-    /// There is more to apply, and it is being applied.
-    Behind,
-    /// There is more to apply, and nothing moves.
-    Stalled,
-    /// Something has to be mended first.
-    Held,
-    /// Somebody paused it.
-    Paused,
-}
-
-/// The log, as `status` shows it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct LogStatus {
-    /// Which engine.
-    pub engine: String,
-    /// Where it is.
-    pub location: String,
-    /// Settled messages kept.
-    pub messages: u64,
-    /// Bytes they take.
-    pub bytes: u64,
-    /// The first sequence kept.
-    pub first_seq: u64,
-    /// The last sequence given out.
-    pub last_seq: u64,
-    /// The servers, where there are some.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub servers: Vec<String>,
-    /// How many servers keep each stream.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub replicas: Option<u8>,
-    /// How soon the servers' disks hold what is acknowledged: `always` before that, anything else later or unknown.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub sync: Option<String>,
-    /// Its streams.
-    #[serde(default)]
-    pub streams: Vec<StreamStatus>,
-}
-
-impl LogStatus {
-    /// Whether what is acknowledged may be lost with the power of a server.
-    #[must_use]
-    pub fn is_weak(&self) -> bool {
-        self.sync.as_deref().is_some_and(|sync| sync != "always")
-    }
-}
-
-/// A stream of the log, as `status` shows it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct StreamStatus {
-    /// Its name.
-    pub name: String,
-    /// Messages kept.
-    pub messages: u64,
-    /// Bytes they take.
-    pub bytes: u64,
-    /// Most bytes, where there is a limit.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub max_bytes: Option<u64>,
-    /// How full it is, from 0 to 1, where there is a limit.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub fill: Option<f64>,
-}
 
 /// A message that was published.
 #[derive(Clone, Debug)]
@@ -246,6 +55,10 @@ pub struct Board {
     inner: Mutex<Inner>,
     /// The runtime it is of, where several share one log.
     me: Option<Holder>,
+    /// Told when a policy ended something.
+    failed: Notify,
+    /// What the canary found.
+    pub(crate) told: canary::Told,
 }
 
 #[derive(Debug, Default)]
@@ -256,6 +69,9 @@ struct Inner {
     rules: Vec<RuleCount>,
     /// By system and entity.
     sets: BTreeMap<(String, String), Vec<SetStatus>>,
+    majors: Vec<MajorStatus>,
+    /// By system and entity, why a policy ended a flow at its source.
+    ended: BTreeMap<(String, String), String>,
 }
 
 #[derive(Debug, Default)]
@@ -269,6 +85,8 @@ struct CaptureBoard {
     captured: u64,
     /// Entities that are held by themselves.
     held: BTreeMap<String, Trouble>,
+    /// How many changes of held entities passed by since.
+    passed: BTreeMap<String, u64>,
     /// What of the tables does not fit, by entity.
     drift: BTreeMap<String, Vec<Drift>>,
 }
@@ -288,6 +106,10 @@ struct FlowBoard {
     moved: Instant,
     window: VecDeque<(Instant, u64)>,
     trouble: Option<Trouble>,
+    /// Why the target lacks records that were applied to it.
+    lacks: Option<String>,
+    /// For what it waits by its configuration.
+    waits: Option<String>,
     contract: Option<String>,
     drift: Vec<Drift>,
 }
@@ -296,6 +118,9 @@ struct FlowBoard {
 pub(crate) struct Trouble {
     reason: String,
     held: bool,
+    /// Whether a policy ended what had it.
+    #[serde(skip)]
+    by_policy: bool,
 }
 
 impl Trouble {
@@ -308,7 +133,11 @@ impl Trouble {
         if let Some(code) = error.error_code() {
             reason.push_str(&format!(" ({code})"));
         }
-        Trouble { reason, held }
+        Trouble {
+            reason,
+            held,
+            by_policy: error.error_code() == Some(crate::drift::FAILED),
+        }
     }
 }
 
@@ -345,6 +174,7 @@ impl Board {
     pub fn capture_judges(&self, system: &str) {
         if let Some(capture) = self.inner().captures.get_mut(system) {
             capture.held.clear();
+            capture.passed.clear();
         }
     }
 
@@ -358,11 +188,30 @@ impl Board {
         self.inner().flows.remove(&(flow.to_owned(), to.to_owned()));
     }
 
+    /// Whether a policy ended the capture of a system here, which shows until the next start.
+    #[must_use]
+    pub(crate) fn capture_is_over(&self, system: &str) -> bool {
+        let inner = self.inner();
+        let trouble = inner.captures.get(system).map(|board| &board.trouble);
+        trouble.is_some_and(|trouble| trouble.as_ref().is_some_and(|of| of.by_policy))
+    }
+
+    /// Whether a policy ended a flow here, which shows until the next start.
+    #[must_use]
+    pub(crate) fn flow_is_over(&self, flow: &str, to: &str) -> bool {
+        let inner = self.inner();
+        let board = inner.flows.get(&(flow.to_owned(), to.to_owned()));
+        let trouble = board.map(|board| &board.trouble);
+        trouble.is_some_and(|trouble| trouble.as_ref().is_some_and(|of| of.by_policy))
+    }
+
     /// A capture failed; `held` if somebody has to mend something.
     pub fn capture_failed(&self, system: &str, error: &Error, held: bool) {
         let mut inner = self.inner();
         let capture = inner.captures.entry(system.to_owned()).or_default();
         capture.trouble = Some(Trouble::new(error, held));
+        drop(inner);
+        self.ended_by_policy(Some(error));
     }
 
     /// A batch came from a source, possibly empty.
@@ -416,6 +265,29 @@ impl Board {
             .is_some_and(|board| board.started)
     }
 
+    /// The systems that are captured here and in no trouble.
+    pub(crate) fn capturing(&self) -> Vec<String> {
+        let inner = self.inner();
+        let captures = inner.captures.iter();
+        let well = captures.filter(|(_, board)| board.started && board.trouble.is_none());
+        well.map(|(system, _)| system.clone()).collect()
+    }
+
+    /// The flows that are delivered here and in no trouble.
+    pub(crate) fn delivering(&self) -> Vec<Delivering> {
+        let inner = self.inner();
+        let flows = inner.flows.iter();
+        let well = flows.filter(|(_, board)| board.trouble.is_none());
+        let delivering = well.map(|((flow, to), board)| Delivering {
+            flow: flow.clone(),
+            entity: board.entity.clone(),
+            from: board.from.clone(),
+            to: to.clone(),
+            reached: board.reached,
+        });
+        delivering.collect()
+    }
+
     /// The log ends here for an entity.
     pub fn head(&self, entity: &str, seq: u64) {
         let mut inner = self.inner();
@@ -456,6 +328,8 @@ impl Board {
                 moved: Instant::now(),
                 window: VecDeque::new(),
                 trouble: None,
+                lacks: None,
+                waits: None,
                 contract: None,
                 drift: Vec::new(),
             });
@@ -477,8 +351,46 @@ impl Board {
                 let trouble = Trouble::new(error, true);
                 capture.held.insert(entity.to_owned(), trouble);
             }
-            None => drop(capture.held.remove(entity)),
+            None => {
+                capture.held.remove(entity);
+                capture.passed.remove(entity);
+            }
         }
+        drop(inner);
+        self.ended_by_policy(error);
+    }
+
+    /// A policy ended an entity's flow at its source, until the next start.
+    pub fn entity_ended(&self, system: &str, entity: &str, reason: &str) {
+        let place = (system.to_owned(), entity.to_owned());
+        self.inner().ended.insert(place, reason.to_owned());
+    }
+
+    /// Why a policy ended an entity's flow at its source, if one did.
+    #[must_use]
+    pub fn why_ended(&self, system: &str, entity: &str) -> Option<String> {
+        let place = (system.to_owned(), entity.to_owned());
+        self.inner().ended.get(&place).cloned()
+    }
+
+    /// So many changes of a held entity passed by since it is.
+    pub fn entity_passed(&self, system: &str, entity: &str, passed: u64) {
+        let mut inner = self.inner();
+        if let Some(capture) = inner.captures.get_mut(system) {
+            capture.passed.insert(entity.to_owned(), passed);
+        }
+    }
+
+    /// Takes note that a policy ended something.
+    fn ended_by_policy(&self, error: Option<&Error>) {
+        if error.is_some_and(|error| error.error_code() == Some(crate::drift::FAILED)) {
+            self.failed.notify_one();
+        }
+    }
+
+    /// Waits until a policy has ended something.
+    pub async fn failed(&self) {
+        self.failed.notified().await;
     }
 
     /// The version of its contract that a target gets, and what of its table does not fit.
@@ -511,12 +423,48 @@ impl Board {
         }
     }
 
+    /// A flow waits for its time, or does not any more.
+    pub(crate) fn flow_waits(&self, flow: &str, to: &str, waits: Option<String>) {
+        let mut inner = self.inner();
+        if let Some(board) = inner.flows.get_mut(&(flow.to_owned(), to.to_owned())) {
+            board.waits = waits;
+        }
+    }
+
+    /// How far a flow got, as far as that is known here.
+    #[must_use]
+    pub fn reached_by(&self, flow: &str, to: &str) -> Option<u64> {
+        let inner = self.inner();
+        let board = inner.flows.get(&(flow.to_owned(), to.to_owned()));
+        board.map(|board| board.reached)
+    }
+
+    /// Where the log ends for an entity, as far as that is known here.
+    #[must_use]
+    pub fn head_of(&self, entity: &str) -> u64 {
+        let inner = self.inner();
+        inner.entities.get(entity).map_or(0, |board| board.head)
+    }
+
     /// A flow failed; `held` if somebody has to mend something.
     pub fn flow_failed(&self, flow: &str, to: &str, error: &Error, held: bool) {
         let mut inner = self.inner();
         if let Some(board) = inner.flows.get_mut(&(flow.to_owned(), to.to_owned())) {
             board.trouble = Some(Trouble::new(error, held));
         }
+        drop(inner);
+        self.ended_by_policy(Some(error));
+    }
+
+    /// Why a flow's target lacks records; none once it was seen to that it gets them. Tells whether that is news.
+    pub fn flow_lacks(&self, flow: &str, to: &str, why: Option<String>) -> bool {
+        let mut inner = self.inner();
+        let board = inner.flows.get_mut(&(flow.to_owned(), to.to_owned()));
+        board.is_some_and(|board| {
+            let is_news = board.lacks != why;
+            board.lacks = why;
+            is_news
+        })
     }
 
     /// The state of every flow. `quarantined` gives the open entries of an entity's source and of a flow's target.
@@ -543,6 +491,7 @@ impl Board {
             if flow.reason.is_none() {
                 flow.state = state;
                 flow.reason = Some(reason.clone());
+                flow.stuck = Some(Spot::Log);
             }
         }
         for (flow, to) in configured.flat_map(|flow| flow.to.iter().map(move |to| (flow, to))) {
@@ -575,8 +524,10 @@ impl Board {
             flows: flows
                 .map(|((flow, to), board)| board.part(flow, to))
                 .collect(),
+            marks: self.told.marks(),
             rules: inner.rules.clone(),
             sets: inner.sets.values().flatten().cloned().collect(),
+            majors: inner.majors.clone(),
         }
     }
 }
@@ -588,6 +539,7 @@ impl CaptureBoard {
             quiet: self.started && !self.in_hand && rests,
             trouble: self.trouble.clone(),
             held: self.held.clone(),
+            passed: self.passed.clone(),
             drift: self.drift.clone(),
         }
     }
@@ -616,6 +568,8 @@ impl FlowBoard {
             rate: self.rate(),
             unmoved_ms: u64::try_from(self.moved.elapsed().as_millis()).unwrap_or(u64::MAX),
             trouble: self.trouble.clone(),
+            lacks: self.lacks.clone(),
+            waits: self.waits.clone(),
             contract: self.contract.clone(),
             drift: self.drift.clone(),
         }

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use lockstep_core::contract::drift::Drift;
 use serde::{Deserialize, Serialize};
 
-use super::{DriftStatus, FlowStatus, State, Trouble};
+use super::{DriftStatus, FlowStatus, MajorStatus, State, Trouble};
+use crate::canary::{Marks, Spot};
 use crate::rules::{self, RuleCount, SetStatus};
 
 /// How long a flow may make no progress before it counts as stalled.
@@ -26,12 +27,18 @@ pub struct Part {
     pub(super) entities: BTreeMap<String, EntityPart>,
     /// The flows it delivers.
     pub(super) flows: Vec<FlowPart>,
+    /// What its canary found.
+    #[serde(default)]
+    pub(super) marks: Marks,
     /// How often each rule was broken.
     #[serde(default)]
     pub(super) rules: Vec<RuleCount>,
     /// How rules over all records were last judged.
     #[serde(default)]
     pub(super) sets: Vec<SetStatus>,
+    /// Older majors whose subscribers are served.
+    #[serde(default)]
+    pub(super) majors: Vec<MajorStatus>,
 }
 
 /// A system that is captured.
@@ -43,6 +50,9 @@ pub(super) struct CapturePart {
     /// Entities that are held by themselves.
     #[serde(default)]
     pub(super) held: BTreeMap<String, Trouble>,
+    /// How many changes of held entities passed by since.
+    #[serde(default)]
+    pub(super) passed: BTreeMap<String, u64>,
     /// What of the tables does not fit, by entity.
     #[serde(default)]
     pub(super) drift: BTreeMap<String, Vec<Drift>>,
@@ -69,10 +79,29 @@ pub(super) struct FlowPart {
     /// How long ago it last moved.
     pub(super) unmoved_ms: u64,
     pub(super) trouble: Option<Trouble>,
+    /// For what it waits by its configuration.
+    #[serde(default)]
+    pub(super) waits: Option<String>,
+    #[serde(default)]
+    pub(super) lacks: Option<String>,
     #[serde(default)]
     pub(super) contract: Option<String>,
     #[serde(default)]
     pub(super) drift: Vec<Drift>,
+}
+
+impl CapturePart {
+    /// Why an entity is held by itself.
+    fn held(&self, entity: &str) -> Option<String> {
+        let Trouble { reason, .. } = self.held.get(entity)?;
+        let passed = self.passed.get(entity).copied().unwrap_or(0);
+        if passed == 0 {
+            return Some(reason.clone());
+        }
+        Some(format!(
+            "{reason}; {passed} changes passed by since, and its table is read again once it goes on"
+        ))
+    }
 }
 
 impl Part {
@@ -88,10 +117,12 @@ impl Part {
             }
         }
         self.flows.extend(other.flows);
+        self.marks.join(other.marks);
         for count in other.rules {
             rules::add(&mut self.rules, count);
         }
         self.sets.extend(other.sets);
+        self.majors.extend(other.majors);
     }
 
     /// The state of every flow. `quarantined` gives the open entries of an entity's source and of a flow's target.
@@ -104,7 +135,7 @@ impl Part {
             .flows
             .iter()
             .map(|flow| {
-                let (state, reason) = self.state(flow);
+                let (state, reason, stuck) = self.state(flow);
                 FlowStatus {
                     flow: flow.flow.clone(),
                     entity: flow.entity.clone(),
@@ -117,6 +148,9 @@ impl Part {
                     quarantined: quarantined(&flow.entity, &flow.flow, &flow.to),
                     reason,
                     halted: None,
+                    paused: None,
+                    stuck,
+                    mark_ms: self.marks.passed_ms(&flow.flow, &flow.to),
                     contract: flow.contract.clone(),
                     drift: self.drift(flow),
                 }
@@ -142,32 +176,50 @@ impl Part {
         source.chain(target).map(status).collect()
     }
 
-    fn state(&self, flow: &FlowPart) -> (State, Option<String>) {
+    /// What a flow is doing, why, and where it is stuck.
+    fn state(&self, flow: &FlowPart) -> (State, Option<String>, Option<Spot>) {
         let capture = self.captures.get(&flow.from);
-        let trouble = flow.trouble.as_ref();
-        let trouble = trouble.or(capture.and_then(|capture| capture.trouble.as_ref()));
-        let held = capture.and_then(|capture| capture.held.get(&flow.entity));
-        let trouble = trouble.or(held);
-        if let Some(trouble) = trouble {
+        let here = flow.trouble.as_ref().map(|trouble| (trouble, Spot::Target));
+        let there = capture.and_then(|capture| capture.trouble.as_ref());
+        let there = there.map(|trouble| (trouble, Spot::Capture));
+        if let Some((trouble, spot)) = here.or(there) {
+            // Whoever failed, what failed may be the log.
+            let spot = if trouble.reason.contains("(LS-L") {
+                Spot::Log
+            } else {
+                spot
+            };
             let state = if trouble.held {
                 State::Held
             } else {
                 State::Stalled
             };
-            return (state, Some(trouble.reason.clone()));
+            return (state, Some(trouble.reason.clone()), Some(spot));
+        }
+        if let Some(reason) = capture.and_then(|capture| capture.held(&flow.entity)) {
+            return (State::Held, Some(reason), Some(Spot::Capture));
+        }
+        if let Some(stuck) = self.marks.stuck(&flow.flow, &flow.from, &flow.to) {
+            return (State::Stalled, Some(stuck.reason.clone()), Some(stuck.at));
+        }
+        if let Some(lacks) = &flow.lacks {
+            return (State::Behind, Some(lacks.clone()), None);
         }
         let quiet = capture.is_some_and(|capture| capture.quiet);
         let head = self.entities.get(&flow.entity);
         let head = head.map_or(0, |entity| entity.head);
         if flow.reached >= head && quiet {
-            return (State::Idle, None);
+            return (State::Idle, None, None);
+        }
+        if flow.reached < head && flow.waits.is_some() {
+            return (State::Behind, flow.waits.clone(), None);
         }
         let unmoved = Duration::from_millis(flow.unmoved_ms);
         if flow.reached < head && unmoved > STALLED_AFTER {
             let reason = format!("nothing was applied for {} s", unmoved.as_secs());
-            return (State::Stalled, Some(reason));
+            return (State::Stalled, Some(reason), Some(Spot::Delivery));
         }
-        (State::Behind, None)
+        (State::Behind, None, None)
     }
 
     fn lag_ms(&self, flow: &FlowPart, now: Timestamp) -> u64 {

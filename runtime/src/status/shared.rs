@@ -9,7 +9,7 @@ use lockstep_core::error::Result;
 use lockstep_core::log::subject;
 use tokio_util::sync::CancellationToken;
 
-use super::{Board, FlowStatus, Part, State};
+use super::{Board, FlowStatus, MajorStatus, Part, State};
 use crate::config::Config;
 use crate::lease::{self, Holder};
 use crate::log::{self, Log};
@@ -104,6 +104,11 @@ impl Gathered {
     /// How often each rule was broken, wherever that was, and how those over all records were last judged.
     pub(crate) fn rules(&self) -> (Vec<RuleCount>, Vec<SetStatus>) {
         (self.part.rules.clone(), self.part.sets.clone())
+    }
+
+    /// The older majors that are published, wherever that is.
+    pub(crate) fn majors(&self) -> Vec<MajorStatus> {
+        self.part.majors.clone()
     }
 
     /// The state of every flow of the configuration, and who runs it where that is somebody else.

@@ -3,6 +3,9 @@
 /// What a target on a version that nobody knows is reported under.
 pub const UNKNOWN_VERSION: &str = "LS-E008";
 
+/// What an older major is reported under that is to be published, and cannot be.
+pub const NO_WAY_DOWN: &str = "LS-E009";
+
 /// Code → what it means, then what to check and what is safe to do.
 pub const CODES: &[(&str, &str)] = &[
     (
@@ -28,5 +31,17 @@ pub const CODES: &[(&str, &str)] = &[
         "A target is said to be on an older version of the contract that nobody knows here: the log has not run it, and it is not among the contract's releases.\n\
          Check: the version in `[flows.NAME.versions]`, the versions that the log has run, and `releases/` beside the contract.\n\
          Safe: name a version that ran or was released, or leave the target on the contract's own version.",
+    ),
+    (
+        "LS-E011",
+        "A target's table was dropped and made anew. What was applied to the table before it is not in it, and the source cannot be asked now to bring it again.\n\
+         Check: whether the source's part runs (`lockstep status`); what programs publish to an inbox is not read again.\n\
+         Safe: nothing; the source is asked again until it answers, and rows that are there already are not written again. For an inbox let the programs publish the state of their records again.",
+    ),
+    (
+        NO_WAY_DOWN,
+        "Subscribers of an older major of the contract are still to be served, because its sunset has not come or the configuration lists it; but records of the newest version cannot become records of it. They hear nothing new; `lockstep status` counts what they miss.\n\
+         Check: the `down` steps of `lockstep.migrations` in the newest version.\n\
+         Safe: write the steps that are missing, or take the major out of `[versions] publish_majors` once nobody subscribes to it. Nothing of ours waits for this.",
     ),
 ];

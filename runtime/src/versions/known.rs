@@ -57,6 +57,12 @@ pub struct Table {
     /// Whether its entity was ever held, so that rows which its filter leaves out may be in targets all the same.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub was_held: bool,
+    /// What tells a table that is written from another one of its name, where its system says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
+    /// The older majors whose subscribers know every record of a table that is read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub majors: Vec<u64>,
 }
 
 /// A contract as its canonical document, which every version of Lockstep reads.
@@ -135,6 +141,19 @@ impl Kept {
             digest: digest(&contract),
             contract,
             taken: Vec::new(),
+        }
+    }
+
+    /// A contract whose fields of these names were taken along.
+    ///
+    /// They are kept in the order of its fields: a start that puts them behind the file's fields makes the same contract.
+    #[must_use]
+    pub fn taking(contract: Arc<Contract>, taken: &BTreeSet<String>) -> Kept {
+        let names = contract.fields.iter().map(|field| &field.name);
+        let taken = names.filter(|name| taken.contains(*name)).cloned();
+        Kept {
+            taken: taken.collect(),
+            ..Kept::of(contract)
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod codes;
 mod known;
+mod majors;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,9 @@ use serde::de::DeserializeOwned;
 
 use crate::log::{self, Bucket, Log, LogError};
 
-pub use codes::{CODES, UNKNOWN_VERSION};
+pub use codes::{CODES, NO_WAY_DOWN, UNKNOWN_VERSION};
 pub use known::{Kept, Known, Side, Table, source_key, target_key, terms};
+pub(crate) use majors::{older as older_majors, places, today};
 
 /// The bucket of contracts, by `<entity>.<version>`.
 pub(crate) const CONTRACTS: &str = "LS_CONTRACTS";

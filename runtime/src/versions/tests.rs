@@ -134,6 +134,24 @@ fn what_was_taken_along_stays_until_the_file_has_it() {
 }
 
 #[test]
+fn columns_taken_along_together_make_the_same_version_at_the_next_start() {
+    let mut config = toy::config();
+    let file = Arc::clone(&config.contracts["customer"]);
+    let columns = [
+        Column::new("weight", Type::Int, true),
+        Column::new("memo", Type::Text, true),
+    ];
+    let taken = Arc::new(extended(&file, &columns, next_minor(&file.version)));
+    let names = ["memo", "weight"].map(str::to_owned).into();
+    let mut known = Known::default();
+    known.add(Kept::of(file));
+    known.add(Kept::taking(Arc::clone(&taken), &names));
+    config.drift.additive = Action::Propagate;
+    known.apply(&mut config);
+    assert_eq!(config.contracts["customer"], taken);
+}
+
+#[test]
 fn another_contract_of_the_same_version_and_an_older_one_are_refused() {
     let mut config = toy::config();
     let file = Arc::clone(&config.contracts["customer"]);

@@ -61,6 +61,10 @@ impl Args {
             let Some(entry) = reach.entry(&id).await? else {
                 return Ok(super::missing(cx, &id));
             };
+            // Lines of a file that were left as they were are passed over below.
+            if self.from.is_none() && super::is_closed(entry.state) {
+                return Ok(super::closed(cx, &id, entry.state));
+            }
             match self.edit(config, &entry, &object) {
                 Ok(edit) => edits.push((id, edit)),
                 // A line that was left as it is means no correction.

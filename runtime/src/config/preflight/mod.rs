@@ -4,6 +4,7 @@
 //! It changes nothing anywhere.
 
 mod chain;
+mod majors;
 mod place;
 mod running;
 mod servers;
@@ -77,12 +78,21 @@ pub struct PlannedTarget {
     pub table: Arc<Shape>,
     /// Columns that are added at the start.
     pub adds: Vec<String>,
+    /// The tables of this system that are not there and are made at the start.
+    pub makes: Vec<Arc<Shape>>,
     /// From records to the target's rows.
     pub write: Arc<WritePlan>,
     /// From the target's rows back to records, as far as the mapping can be read, for verification.
     pub read_back: Arc<ReadPlan>,
     /// Whether the table drifted, so that the delivery to it is held until it fits again.
     pub is_held: bool,
+}
+
+impl PlannedTarget {
+    /// Whether its table is made at the start.
+    fn is_made(&self) -> bool {
+        self.makes.iter().any(|made| made.name == self.table.name)
+    }
 }
 
 impl Preflight {
@@ -160,14 +170,29 @@ pub async fn preflight(config: &Config, registry: &Registry) -> Preflight {
         sources: &sources,
         sinks: &sinks,
         findings,
+        held: BTreeSet::new(),
     };
     let flows: Vec<PlannedFlow> = config
         .flows
         .values()
         .filter_map(|flow| planner.flow(flow))
         .collect();
-    let mut findings = planner.findings;
+    let Planner {
+        mut findings, held, ..
+    } = planner;
+    for (system, survey) in sources.iter().chain(&sinks) {
+        let absent = survey.absent.iter().map(|(table, finding)| Diagnostic {
+            severity: if held.contains(&(system.clone(), table.clone())) {
+                Severity::Warning
+            } else {
+                finding.severity
+            },
+            ..finding.clone()
+        });
+        findings.extend(absent);
+    }
     findings.extend(chain::check(config, &sources, &sinks));
+    findings.extend(majors::check(config));
     findings.extend(check_sources(config, &flows, &mut sources).await);
     findings.extend(check_sinks(config, &flows, &sinks).await);
     Preflight {
@@ -197,6 +222,8 @@ struct Planner<'a> {
     sources: &'a BTreeMap<String, Survey>,
     sinks: &'a BTreeMap<String, Survey>,
     findings: Vec<Diagnostic>,
+    /// By system, tables that are not there and were when they were seen before: their entities are held.
+    held: BTreeSet<(String, String)>,
 }
 
 impl Planner<'_> {
@@ -205,12 +232,13 @@ impl Planner<'_> {
         let config = self.config;
         let contract = config.contracts.get(&flow.entity)?;
         let mapping = config.mapping(&flow.from, &flow.entity)?;
-        let found = self.sources.get(&flow.from)?.shapes.get(&mapping.table);
-        let read = found.and_then(|found| {
+        let key = source_key(&flow.from, &flow.entity);
+        let policy = config.source_policy(&flow.from, &flow.entity);
+        let survey = self.sources.get(&flow.from)?;
+        let found = self.found(survey, &flow.from, &mapping.table, &key, policy);
+        let read = found.as_ref().and_then(|found| {
             let compile =
                 |shape: &Shape| ReadPlan::compile(mapping, shape, contract, &config.values, false);
-            let key = source_key(&flow.from, &flow.entity);
-            let policy = config.source_policy(&flow.from, &flow.entity);
             let place = (flow.from.as_str(), flow.entity.as_str());
             self.fits(
                 place,
@@ -236,11 +264,30 @@ impl Planner<'_> {
             entity: flow.entity.clone(),
             contract: Arc::clone(contract),
             from: flow.from.clone(),
-            found: Arc::clone(found?),
+            found: found?,
             source: read.as_ref()?.0.clone(),
             read: Arc::new(read?.1),
             targets,
         })
+    }
+
+    /// A table as it is; or as it was, where it is not there and was when it was seen before: its entity is held then, and nobody else.
+    fn found(
+        &mut self,
+        survey: &Survey,
+        system: &str,
+        table: &str,
+        key: &str,
+        policy: Policy,
+    ) -> Option<Arc<Shape>> {
+        if let Some(found) = survey.shapes.get(table) {
+            return Some(Arc::clone(found));
+        }
+        let known = self.config.known.tables.get(key);
+        let known = known
+            .filter(|_| policy.breaking != Action::Fail && survey.absent.contains_key(table))?;
+        self.held.insert((system.to_owned(), table.to_owned()));
+        Some(Arc::new(known.shape.clone()))
     }
 
     /// The plan for a table as it is; or, where it fitted when it was seen before, as it was: its entity is held then, and nobody else.
@@ -292,16 +339,7 @@ impl Planner<'_> {
         if wanted.matches(&contract.version) {
             return None;
         }
-        let ran = self.config.known.of(&flow.entity).iter();
-        let ran = ran.map(|kept| &kept.contract);
-        let released = self.config.released.get(&flow.entity);
-        // What ran comes last: of one version with two contents, the log's counts.
-        let found = released
-            .into_iter()
-            .flatten()
-            .chain(ran)
-            .filter(|older| wanted.matches(&older.version))
-            .max_by(|a, b| a.version.cmp(&b.version));
+        let found = self.config.contract_of(&flow.name, system);
         let place = self
             .config
             .places
@@ -336,8 +374,10 @@ impl Planner<'_> {
         let older = self.older(flow, current, system);
         let pinned = older.is_some();
         let contract = older.unwrap_or_else(|| Arc::clone(current));
-        let found = self.sinks.get(system)?.shapes.get(&mapping.table)?;
         let policy = config.policy(system, flow);
+        let key = target_key(&flow.name, system);
+        let survey = self.sinks.get(system)?;
+        let found = &self.found(survey, system, &mapping.table, &key, policy)?;
         let expected = Expected {
             contract: &contract,
             mapping,
@@ -354,7 +394,6 @@ impl Planner<'_> {
         let mut table = (**found).clone();
         table.columns.extend(adds.iter().cloned());
         let table = Arc::new(table);
-        let key = target_key(&flow.name, system);
         let place = (system, flow.entity.as_str());
         let compile = |shape: &Shape| WritePlan::compile(mapping, &contract, shape, &config.values);
         let drift = (policy, hold);
@@ -377,6 +416,11 @@ impl Planner<'_> {
             pinned,
             table,
             adds: adds.into_iter().map(|column| column.name).collect(),
+            makes: self
+                .sinks
+                .get(system)
+                .map(|sink| sink.makes.values().cloned().collect())
+                .unwrap_or_default(),
             write: Arc::new(write),
             read_back: Arc::new(read_back?),
             is_held,
@@ -452,7 +496,7 @@ async fn check_sinks(
             .flat_map(|flow| &flow.targets)
             .filter(|target| target.system == *system)
             // A table that drifted is held by whoever delivers to it, and nobody else is.
-            .filter(|target| !target.is_held)
+            .filter(|target| !target.is_held && !target.is_made())
             .map(written_now)
             .collect();
         (!targets.is_empty()).then(|| check_sink(config, system, sink, targets))

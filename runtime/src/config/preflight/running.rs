@@ -61,6 +61,9 @@ mod tests {
             quarantined: 0,
             reason: Some("the slot is lost".into()),
             halted: None,
+            paused: None,
+            stuck: None,
+            mark_ms: None,
             contract: None,
             drift: Vec::new(),
         };
@@ -71,6 +74,7 @@ mod tests {
             running: true,
             rules: Vec::new(),
             sets: Vec::new(),
+            majors: Vec::new(),
         };
         let found = told(&config, &status);
         let said: Vec<(&str, &str)> = found.iter().map(|f| (f.code, f.message.as_str())).collect();

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use lockstep_core::Shape;
 use lockstep_core::connector::{DynReader, DynSink, DynSource, Finding, OpenContext, Registry};
-use lockstep_core::diagnostic::Diagnostic;
+use lockstep_core::contract::drift::GONE;
+use lockstep_core::deliver::table_of;
+use lockstep_core::diagnostic::{Diagnostic, Severity};
 use lockstep_core::error::{Error, Kind, Result};
 
 use crate::config::{Config, Role, System};
@@ -15,15 +17,22 @@ use crate::config::{Config, Role, System};
 /// How long a system may take to answer one question.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 
+/// The code of a table that will be made.
+const MAKES: &str = "LS-P013";
+
 /// What a system said when it was opened for a role.
 #[derive(Default)]
 pub(super) struct Survey {
     /// Its tables, by name.
     pub(super) shapes: BTreeMap<String, Arc<Shape>>,
+    /// Tables that it does not have and that are made at the start.
+    pub(super) makes: BTreeMap<String, Arc<Shape>>,
     /// The source, for questions that need the compiled plans.
     pub(super) source: Option<Box<dyn DynSource>>,
     /// The sink, for questions that need the compiled plans.
     pub(super) sink: Option<Box<dyn DynSink>>,
+    /// Tables that are not there, by name, with what is said of it.
+    pub(super) absent: BTreeMap<String, Diagnostic>,
     /// What was found.
     pub(super) findings: Vec<Diagnostic>,
     /// Whether it did not answer, which may be over in a moment.
@@ -55,7 +64,8 @@ pub(super) async fn survey(
         survey.add(&cx.tables, shapes);
         return survey;
     }
-    let opened = match open(config, registry, role, cx.clone()).await {
+    let opened = open_made(config, registry, role, cx.clone(), &mut survey).await;
+    let (opened, cx) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             let finding = diagnostic(config, system, &error);
@@ -70,19 +80,100 @@ pub(super) async fn survey(
             discover_singly(config, registry, role, &cx, &mut survey).await;
         }
         Err(error) => {
-            let finding = no_table(config, system, &cx.tables, &error);
-            survey.findings.push(finding);
+            survey.cannot(config, system, &cx.tables, &error);
             survey.is_away = passes(&error);
         }
     }
     match opened {
-        // Without its tables the source would only say again that they are missing.
+        // Without its tables it would only say again that they are missing.
+        _ if !survey.absent.is_empty() => {}
         Opened::Source(_) if !survey.findings.is_empty() => {}
         Opened::Source(source) => survey.source = Some(source),
         Opened::Sink(sink) => survey.sink = Some(sink),
         Opened::Reader(_) => {}
     }
     survey
+}
+
+/// Opens a system for the tables that it has; those that it has not and that are made at the start are planned.
+async fn open_made(
+    config: &Config,
+    registry: &Registry,
+    role: Role,
+    mut cx: OpenContext,
+    survey: &mut Survey,
+) -> Result<(Opened, OpenContext)> {
+    let opened = open(config, registry, role, cx.clone()).await?;
+    let makes = config
+        .systems
+        .get(&cx.system)
+        .is_some_and(|s| s.create_tables);
+    let Opened::Sink(sink) = &opened else {
+        return Ok((opened, cx));
+    };
+    if !makes {
+        return Ok((opened, cx));
+    }
+    let missing = within_deadline(sink.missing()).await?;
+    for table in missing {
+        match planned(config, &cx.system, &table) {
+            Ok(shape) => {
+                let shape = Arc::new(shape);
+                survey.shapes.insert(table.clone(), Arc::clone(&shape));
+                survey.findings.push(will_make(config, &cx.system, &shape));
+                survey.makes.insert(table.clone(), shape);
+                cx.tables.retain(|known| *known != table);
+            }
+            // Asked about like any other, it is named as one that is not there.
+            Err(error) => {
+                let one = [table];
+                let finding = no_table(config, &cx.system, &one, &error);
+                survey.findings.push(finding);
+            }
+        }
+    }
+    if survey.makes.is_empty() {
+        return Ok((opened, cx));
+    }
+    Ok((open(config, registry, role, cx.clone()).await?, cx))
+}
+
+/// The table that a mapping of a system needs.
+fn planned(config: &Config, system: &str, table: &str) -> Result<Shape> {
+    let entities = config.systems.get(system).map(|system| &system.map);
+    let mut entities = entities.into_iter().flatten();
+    let found = entities.find(|(_, mapping)| mapping.table == table);
+    let found = found.and_then(|(entity, mapping)| Some((config.contracts.get(entity)?, mapping)));
+    let Some((contract, mapping)) = found else {
+        return Err(Error::config(format!("no mapping writes table `{table}`")));
+    };
+    table_of(contract, mapping).map_err(|error| {
+        Error::config(format!("table `{table}` cannot be made from its contract"))
+            .because(error)
+            .help("make the table yourself, or change the mapping")
+    })
+}
+
+/// Says what will be made.
+fn will_make(config: &Config, system: &str, shape: &Shape) -> Diagnostic {
+    let columns = shape.columns.iter().enumerate().map(|(at, column)| {
+        let kind = column.kind.map(|kind| kind.to_string()).unwrap_or_default();
+        let key = if shape.key.contains(&at) { ", key" } else { "" };
+        let null = if column.nullable { "" } else { ", not null" };
+        format!("{} ({kind}{key}{null})", column.name)
+    });
+    let columns: Vec<String> = columns.collect();
+    Diagnostic {
+        severity: Severity::Info,
+        code: MAKES,
+        message: format!(
+            "table `{}` of `{system}` is not there and will be made: {}",
+            shape.name,
+            columns.join(", ")
+        ),
+        help: Some("make it yourself before the start if it is to be another one".to_owned()),
+        place: Some(config.places.key(&["systems", system, "create_tables"])),
+    }
 }
 
 /// Whether an error may be over in a moment, without anybody mending the configuration.
@@ -109,15 +200,23 @@ async fn discover_singly(
         };
         match shapes {
             Ok(shapes) => survey.add(&one.tables, shapes),
-            Err(error) => {
-                let finding = no_table(config, &cx.system, &one.tables, &error);
-                survey.findings.push(finding);
-            }
+            Err(error) => survey.cannot(config, &cx.system, &one.tables, &error),
         }
     }
 }
 
 impl Survey {
+    /// Takes note of tables that cannot be looked at.
+    fn cannot(&mut self, config: &Config, system: &str, tables: &[String], error: &Error) {
+        let finding = no_table(config, system, tables, error);
+        match tables {
+            [table] if error.error_code() == Some(GONE) => {
+                self.absent.insert(table.clone(), finding);
+            }
+            _ => self.findings.push(finding),
+        }
+    }
+
     fn add(&mut self, tables: &[String], shapes: Vec<Arc<Shape>>) {
         self.shapes.extend(tables.iter().cloned().zip(shapes));
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::gap::Guard;
 use super::link::{Failed, Trouble};
 use super::ordered::{beyond, check_filters, filtering, forget, merge, starting};
-use super::{Inner, service, stream, wire};
+use super::{Inner, large, service, stream, wire};
 use crate::log::rules;
 use crate::log::{
     AckPolicy, Consumer, ConsumerConfig, LogError, Result, Start, Stored, StreamInfo,
@@ -436,7 +436,9 @@ impl Consumer for Acked {
             if self.ready.is_empty() && self.guard.must_look_idle() {
                 self.guard.look(&self.log).await?;
             }
-            self.guard.hand_out(&self.log, &mut self.ready, max).await
+            let max = large::at_most(&self.ready, max);
+            let given = self.guard.hand_out(&self.log, &mut self.ready, max);
+            large::whole(&self.log, &self.stream, given.await?).await
         })
     }
 

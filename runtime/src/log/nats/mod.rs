@@ -1,6 +1,6 @@
 //! The log over NATS JetStream: streams, consumers and buckets on a server or a cluster, for several runtimes on several machines.
 //!
-//! Where things are: the connection in `link`, bytes and words in `wire`, streams in `stream`, storing in `publish`, reading in `ordered` (one reader, nothing acknowledged) and `acked` (durable or acknowledged), losses in `gap` with its `index`, key-value in `bucket`, request and answer in `service`, what `check` and `status` want to know in `survey`.
+//! Where things are: the connection in `link`, bytes and words in `wire`, streams in `stream`, storing in `publish`, reading in `ordered` (one reader, nothing acknowledged) and `acked` (durable or acknowledged), losses in `gap` with its `index`, payloads beyond the servers' limit in `large`, key-value in `bucket`, request and answer in `service`, what `check` and `status` want to know in `survey`.
 //!
 //! Invariants:
 //! - A publish has an outcome or is [`PublishError::Unknown`]; nothing is sent twice on the caller's behalf.
@@ -12,6 +12,7 @@ mod acked;
 mod bucket;
 mod gap;
 mod index;
+mod large;
 mod link;
 mod ordered;
 mod publish;
@@ -184,7 +185,10 @@ impl Drop for Inner {
 
 impl Log for Nats {
     fn ensure_stream<'a>(&'a self, config: &'a StreamConfig) -> Boxed<'a, Result<()>> {
-        Box::pin(stream::ensure(&self.0, config))
+        Box::pin(async move {
+            stream::ensure(&self.0, config).await?;
+            large::follow(&self.0, config).await
+        })
     }
 
     fn stream<'a>(&'a self, stream: &'a str) -> Boxed<'a, Result<StreamInfo>> {

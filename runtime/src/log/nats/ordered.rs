@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::gap::Guard;
 use super::link::Failed;
 use super::wire::{self, Delivery};
-use super::{Inner, service, stream};
+use super::{Inner, large, service, stream};
 use crate::log::rules;
 use crate::log::{Consumer, ConsumerConfig, LogError, Result, Start, Stored};
 
@@ -399,7 +399,13 @@ impl Consumer for Ordered {
                 }
                 return Ok(Vec::new());
             }
-            self.guard.hand_out(&self.log, &mut self.ready, max).await
+            let max = large::at_most(&self.ready, max);
+            let given = self.guard.hand_out(&self.log, &mut self.ready, max);
+            let given = given.await?;
+            if self.headers_only {
+                return Ok(given);
+            }
+            large::whole(&self.log, &self.stream, given).await
         })
     }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::link::Trouble;
 use super::stream::{self, Known};
 use super::wire::{self, Answer, Refusal};
-use super::{Inner, service};
+use super::{Inner, large, service};
 use crate::log::{ATOMIC_MAX, Ack, LogError, Message, PublishError, Result, rules};
 
 /// Most messages of one call that are sent and not answered.
@@ -53,6 +53,18 @@ pub(super) async fn each(
     let mut bytes = 0;
     for message in messages {
         let size = message.payload.len();
+        // Before it is sent, so that nobody finds a message without its object; those before it are sent already.
+        let fitted = match check(&known, &message) {
+            Ok(()) => Box::pin(large::fitting(log, &known, message)).await,
+            Err(error) => Err(error),
+        };
+        let message = match fitted {
+            Ok(message) => message,
+            Err(error) => {
+                ahead.push_back((0, Box::pin(std::future::ready(Err(error)))));
+                continue;
+            }
+        };
         while ahead.len() == WINDOW || (bytes + size > WINDOW_BYTES && !ahead.is_empty()) {
             bytes -= settle(&mut ahead, &mut outcomes).await;
         }
@@ -212,9 +224,14 @@ pub(super) async fn atomic(
         return Err((ATOMIC_MAX, PublishError::Refused(error)));
     }
     let known = prepared(log, stream).await.map_err(|error| (0, error))?;
-    for (at, message) in messages.iter().enumerate() {
-        check(&known, message).map_err(|error| (at, error))?;
+    let mut fitted = Vec::with_capacity(messages.len());
+    for (at, message) in messages.into_iter().enumerate() {
+        let refused = |error| (at, error);
+        check(&known, &message).map_err(refused)?;
+        let message = large::fitting(log, &known, message).await;
+        fitted.push(message.map_err(refused)?);
     }
+    let messages = fitted;
     for _ in 0..BUSY_MAX {
         match batch(log, stream, &messages).await? {
             Ok(last) => {

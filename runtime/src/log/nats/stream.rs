@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::link::Failed;
 use super::wire::{self, RawMessage};
-use super::{Inner, index};
+use super::{Inner, index, large};
 use crate::log::rules::{self, Pattern};
 use crate::log::{LogError, Result, Stored, StreamConfig, StreamInfo};
 
@@ -233,7 +233,8 @@ pub(super) async fn ensure(log: &Arc<Inner>, config: &StreamConfig) -> Result<()
         });
     }
     remember(log, config.clone())?;
-    if config.max_age.is_some() {
+    // Nobody reads objects by their place, so no hole among them needs a note.
+    if config.max_age.is_some() && !large::is_store(name) {
         index::start(log, name);
     }
     Ok(())
@@ -241,7 +242,15 @@ pub(super) async fn ensure(log: &Arc<Inner>, config: &StreamConfig) -> Result<()
 
 /// Whether a stream is one of the runtime's: its limits follow the configuration.
 fn is_ours(name: &str) -> bool {
-    name.strip_prefix("KV_").unwrap_or(name).starts_with("LS_")
+    let inner = name.strip_prefix("KV_").or(name.strip_prefix("OBJ_"));
+    inner.unwrap_or(name).starts_with("LS_")
+}
+
+/// Makes a stream that is not there.
+pub(super) async fn make(log: &Inner, config: &StreamConfig) -> Result<()> {
+    let declared = Settings::of(config, log.replicas);
+    create(log, &config.name, &declared).await?;
+    remember(log, config.clone()).map(drop)
 }
 
 async fn create(log: &Inner, name: &str, declared: &Settings) -> Result<Settings> {
