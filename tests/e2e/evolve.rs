@@ -430,6 +430,41 @@ fn a_new_column_of_a_source_reaches_the_target_with_the_data_although_lockstep_i
 }
 
 #[test]
+fn columns_that_came_while_lockstep_did_not_run_are_taken_along() {
+    let stage = Stage::new();
+    stage.configure(
+        "[flows.accounts]",
+        "[drift]\nadditive = \"propagate\"\n\n[flows.accounts]",
+    );
+    stage.put("A", 1);
+    let runtime = stage.run();
+    stage.until_equal();
+    assert_eq!(runtime.stop(), 0);
+    stage
+        .crm()
+        .execute_batch("ALTER TABLE accounts ADD COLUMN weight TEXT; ALTER TABLE accounts ADD COLUMN memo TEXT DEFAULT 'none'")
+        .unwrap();
+    let runtime = stage.run();
+    stage.put("B", 2);
+    stage.until("the columns are there with their values", || {
+        stage
+            .erp()
+            .prepare("SELECT weight, memo FROM partners")
+            .is_ok()
+            && {
+                let [crm, erp] = memos(&stage);
+                crm == erp
+            }
+    });
+    assert_eq!(flow(&stage, "account")["contract"], "1.1.0");
+    assert_eq!(runtime.stop(), 0);
+    let _runtime = stage.run();
+    stage.put("C", 3);
+    stage.until_equal();
+    assert_eq!(flow(&stage, "account")["contract"], "1.1.0");
+}
+
+#[test]
 fn a_field_that_a_target_has_no_column_for_is_added_before_its_first_value() {
     let stage = Stage::new();
     stage.put("A", 1);

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lockstep_servers::postgres::{Options, Server};
+use tempfile::TempDir;
 
 use crate::stage::{DEADLINE, binary};
 
@@ -50,13 +51,16 @@ fn contract(entity: &str, fields: &str) -> String {
     text
 }
 
-/// The configuration: every table to the table of the same name.
-fn configuration() -> String {
+/// The configuration: every table to the table of the same name, with further settings of the target and of every flow.
+fn configuration(target: &str, flow: &str) -> String {
     let mut text = "contracts = \"contracts\"\n\n[log]\npath = \"lockstep.log\"\n".to_owned();
     for system in ["from", "to"] {
         text.push_str(&format!(
             "\n[systems.{system}]\nconnector = \"postgres\"\nurl = \"${{file:{system}.url}}\"\n"
         ));
+        if system == "to" {
+            text.push_str(target);
+        }
         for (entity, fields) in CONTRACTS {
             text.push_str(&format!(
                 "\n[systems.{system}.map.{entity}]\ntable = \"pgbench_{entity}\"\n[systems.{system}.map.{entity}.fields]\n"
@@ -68,7 +72,7 @@ fn configuration() -> String {
     }
     for (entity, _) in CONTRACTS {
         text.push_str(&format!(
-            "\n[flows.{entity}]\nentity = \"{entity}\"\nfrom = \"from\"\nto = [\"to\"]\n"
+            "\n[flows.{entity}]\nentity = \"{entity}\"\nfrom = \"from\"\nto = [\"to\"]\n{flow}\n"
         ));
     }
     text
@@ -152,6 +156,107 @@ fn until_equal(folder: &Path, from: &Server, to: &Server) {
     }
 }
 
+/// A folder with the contracts, a configuration, and the addresses of both databases.
+fn folder(from: &Server, to: &Server, configuration: String) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir(at.join("contracts")).unwrap();
+    for (entity, fields) in CONTRACTS {
+        let file = format!("contracts/{entity}.odcs.yaml");
+        fs::write(at.join(file), contract(entity, fields)).unwrap();
+    }
+    fs::write(at.join("lockstep.toml"), configuration).unwrap();
+    fs::write(at.join("from.url"), from.url("bench")).unwrap();
+    fs::write(at.join("to.url"), to.url("bench")).unwrap();
+    folder
+}
+
+/// What every transaction of pgbench adds to four tables at once: as a reader sees them, and how many transactions.
+const SUMS: &str = "SELECT (SELECT coalesce(sum(abalance), 0) FROM pgbench_accounts), (SELECT coalesce(sum(tbalance), 0) FROM pgbench_tellers), \
+    (SELECT coalesce(sum(bbalance), 0) FROM pgbench_branches), (SELECT coalesce(sum(delta), 0) FROM pgbench_history), (SELECT count(*) FROM pgbench_history)";
+
+/// The transactions that a reader of the target sees, all of them whole.
+fn seen_whole(to: &Server) -> u64 {
+    let said = to.sql("bench", SUMS).unwrap();
+    let mut sums: Vec<&str> = said.trim().split('|').collect();
+    let count = sums.pop().unwrap().parse().unwrap();
+    sums.dedup();
+    assert_eq!(
+        sums.len(),
+        1,
+        "a reader saw a part of a transaction: {said}"
+    );
+    count
+}
+
+#[test]
+fn whoever_reads_the_target_sees_whole_transactions_although_lockstep_is_killed() {
+    let (Some(from), Some(to)) = (
+        Server::start(&Options::default()),
+        Server::start(&Options::default()),
+    ) else {
+        return;
+    };
+    for server in [&from, &to] {
+        server.sql("postgres", "CREATE DATABASE bench").unwrap();
+    }
+    pgbench(&from, &["-i", "-q", "-s", "1"]);
+    let key = "ALTER TABLE pgbench_history ADD id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY";
+    from.sql("bench", key).unwrap();
+    let configuration = configuration("create_tables = true\n", "consistency = \"transaction\"\n");
+    let folder = folder(&from, &to, configuration);
+    let at = folder.path();
+    let mut running = Running::start(at);
+    let started = Instant::now();
+    // The target's tables are made by Lockstep; the first copy is no transaction, and is over once all of them are read.
+    loop {
+        let log = fs::read_to_string(at.join("runtime.txt")).unwrap_or_default();
+        let read = log.matches("snapshot is complete").count();
+        let there = to.sql("bench", "SELECT count(*) FROM pgbench_tellers");
+        if read == TABLES.len() && there.is_ok_and(|there| there == "10") {
+            break;
+        }
+        assert!(started.elapsed() < DEADLINE, "the copy does not end\n{log}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let mut writing = pgbench_command(&from, &["-n", "-c", "4", "-T", "6", "-R", "300"])
+        .spawn()
+        .unwrap();
+    let (mut seen, mut kills) = (0, 0);
+    while writing.try_wait().unwrap().is_none() {
+        let now = seen_whole(&to);
+        assert!(now >= seen, "transactions are gone: {seen}, then {now}");
+        if now >= seen + 150 {
+            seen = now;
+            kills += 1;
+            drop(running);
+            running = Running::start(at);
+        }
+    }
+    assert!(kills > 0, "nothing arrived while pgbench wrote");
+    let total: u64 = from
+        .sql("bench", "SELECT count(*) FROM pgbench_history")
+        .unwrap()
+        .parse()
+        .unwrap();
+    let started = Instant::now();
+    while seen_whole(&to) < total {
+        let log = fs::read_to_string(at.join("runtime.txt")).unwrap_or_default();
+        assert!(started.elapsed() < DEADLINE, "not all arrives\n{log}");
+    }
+    // The tables that Lockstep made have types of its own, so values are compared and not how they are padded.
+    let balances =
+        "SELECT md5(string_agg(aid || ' ' || abalance, ',' ORDER BY aid)) FROM pgbench_accounts";
+    let history = "SELECT md5(string_agg(concat_ws(' ', id, tid, bid, aid, delta), ',' ORDER BY id)) FROM pgbench_history";
+    for sql in [balances, history] {
+        assert_eq!(
+            from.sql("bench", sql).unwrap(),
+            to.sql("bench", sql).unwrap()
+        );
+    }
+    drop(running);
+}
+
 #[test]
 fn two_databases_under_pgbench_come_out_the_same_although_runtime_and_target_are_killed() {
     let (Some(from), Some(mut to)) = (
@@ -170,16 +275,8 @@ fn two_databases_under_pgbench_come_out_the_same_although_runtime_and_target_are
     let key = "ALTER TABLE pgbench_history ADD id bigint PRIMARY KEY";
     to.sql("bench", key).unwrap();
 
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder(&from, &to, configuration("", ""));
     let at = folder.path();
-    fs::create_dir(at.join("contracts")).unwrap();
-    for (entity, fields) in CONTRACTS {
-        let file = format!("contracts/{entity}.odcs.yaml");
-        fs::write(at.join(file), contract(entity, fields)).unwrap();
-    }
-    fs::write(at.join("lockstep.toml"), configuration()).unwrap();
-    fs::write(at.join("from.url"), from.url("bench")).unwrap();
-    fs::write(at.join("to.url"), to.url("bench")).unwrap();
 
     // The first copy while pgbench writes, and a kill in the middle of it.
     let mut writing = pgbench_command(&from, &["-n", "-c", "2", "-T", "4", "-R", "150"])

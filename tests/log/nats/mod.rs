@@ -5,6 +5,7 @@
 
 mod cluster;
 mod keys;
+mod large;
 mod proxy;
 mod security;
 mod trouble;

@@ -367,3 +367,42 @@ pub(crate) async fn a_dropped_fetch_loses_nothing<F: Fixture>() {
         }
     }
 }
+
+pub(crate) async fn a_message_larger_than_a_server_takes_comes_whole_and_in_its_place<
+    F: Fixture,
+>() {
+    let fixture = F::fresh().await;
+    let log = fixture.log();
+    log.ensure_stream(&stream("s")).await.unwrap();
+    let large: Vec<u8> = (0..5_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let messages = vec![
+        message("s.a", 1),
+        Message {
+            payload: large.clone().into(),
+            headers: vec![("kind".into(), "large".into())],
+            expect_last: Some(1),
+            ..message("s.a", 2)
+        },
+        message("s.b", 3),
+    ];
+    for answer in log.publish("s", messages.clone()).await {
+        answer.unwrap();
+    }
+    let mut together = messages;
+    together
+        .iter_mut()
+        .for_each(|message| message.expect_last = None);
+    log.publish_atomic("s", together).await.unwrap();
+    for ack in [AckPolicy::None, AckPolicy::Explicit] {
+        let mut reader = log.consume("s", config(ack)).await.unwrap();
+        let seen = take(&mut *reader, 6).await;
+        assert_eq!(sequences(&seen), [1, 2, 3, 4, 5, 6]);
+        for at in [1, 4] {
+            assert!(seen[at].payload == large, "the payload is another one");
+            assert_eq!(seen[at].headers, [("kind".to_owned(), "large".to_owned())]);
+        }
+    }
+    // What only looks at headers needs no payload.
+    let last = log.last("s", "s.a").await.unwrap().unwrap();
+    assert_eq!(last.header("kind"), Some("large"));
+}

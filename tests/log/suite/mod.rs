@@ -96,6 +96,7 @@ macro_rules! promises {
                 a_waiting_fetch_is_woken_by_a_publish,
                 an_idle_fetch_ends_empty_when_its_time_is_up,
                 a_large_backlog_comes_once_and_in_order,
+                a_message_larger_than_a_server_takes_comes_whole_and_in_its_place,
                 a_durable_consumer_goes_on_after_a_restart,
                 a_durable_consumer_goes_on_after_a_kill,
                 a_consumer_without_acknowledgements_moves_on,

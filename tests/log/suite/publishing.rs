@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockstep::log::{
-    ATOMIC_MAX, AckPolicy, HEADERS_MAX, LogError, Message, PAYLOAD_MAX, PublishError, StreamConfig,
+    ATOMIC_MAX, AckPolicy, HEADERS_MAX, LogError, MESSAGE_MAX, Message, PAYLOAD_MAX, PublishError,
+    StreamConfig,
 };
 
 use super::*;
@@ -297,7 +298,7 @@ pub(crate) async fn what_breaks_a_rule_is_refused<F: Fixture>() {
         header("Nats-Rollup", "all".into()),
         header("big", "x".repeat(HEADERS_MAX)),
         Message {
-            payload: vec![0; PAYLOAD_MAX + 1].into(),
+            payload: vec![0; MESSAGE_MAX + 1].into(),
             ..message("s.a", 1)
         },
         identified("s.a", 1, ""),

@@ -27,6 +27,8 @@ struct Cli {
 enum What {
     /// PostgreSQL → log → PostgreSQL, for both logs, beside pg_recvlogical and PostgreSQL's own replication
     Pipeline(pipeline::Options),
+    /// The same at 1, 10 and 100 rows a transaction, with snapshots, one large transaction, latency, and the noise of the machine
+    Cdc(pipeline::cdc::Options),
     /// The compiled check beside the `jsonschema` crate, and the commands that CI waits for
     Contracts(contracts::Options),
     /// SQLite → embedded log → SQLite: a snapshot, then a backlog of changes
@@ -56,6 +58,10 @@ struct Common {
 fn main() -> Result<()> {
     let (report, json) = match Cli::parse().what {
         What::Pipeline(options) => (pipeline::measure(&options)?, options.common.json),
+        What::Cdc(options) => {
+            let json = options.pipeline.common.json;
+            (pipeline::cdc::measure(&options)?, json)
+        }
         What::Contracts(options) => (contracts::measure(&options)?, options.json),
         What::Sqlite(options) => (sqlite::measure(&options)?, options.common.json),
     };

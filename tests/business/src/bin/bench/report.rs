@@ -27,6 +27,9 @@ pub(super) struct Report {
     pub(super) rss_mb: Figures,
     /// From commit in the source to the row in the target, `p50` and `p99`.
     pub(super) latency_ms: BTreeMap<String, Figures>,
+    /// What the same program read of the same backlog twice, the second by the first: how far figures differ by chance.
+    #[serde(skip_serializing_if = "Figures::is_empty")]
+    pub(super) noise: Figures,
     /// Every run, with all its figures.
     pub(super) runs: Vec<serde_json::Value>,
 }
@@ -62,6 +65,7 @@ impl Report {
         let mut text = String::new();
         let tables = [
             ("ratio", &self.ratios, 2),
+            ("the same again", &self.noise, 2),
             ("limit, rows/s", &self.limits, 0),
             ("rows/s", &self.rows_per_s, 0),
             ("MB at most", &self.rss_mb, 0),

@@ -58,7 +58,7 @@ BEGIN
             fresh := fresh + 1;
             INSERT INTO sales SELECT * FROM sale(fresh);
         ELSIF n % 10 < 9 THEN
-            UPDATE sales SET quantity = quantity + 1, revision = revision + 1 WHERE id = kept + (n * 7919) % width;
+            UPDATE sales SET quantity = quantity + 1, revision = revision + 1 WHERE id = kept + (n::bigint * 7919) % width;
         ELSE
             DELETE FROM sales WHERE id = lowest;
             lowest := lowest + 1;
@@ -94,7 +94,7 @@ pub(super) struct Backlog {
     /// The revision that the last transaction gives the marked rows.
     mark: u64,
     /// A place in the journal within the last transaction: confirmed once that transaction is.
-    within_last: String,
+    pub(super) within_last: String,
     /// The end of the journal after the last transaction.
     pub(super) end: String,
 }
@@ -152,7 +152,7 @@ impl Databases {
             per_transaction > 0 && changes.is_multiple_of(per_transaction),
             "{changes} changes cannot be parted into transactions of {per_transaction}"
         );
-        let rows: u64 = self.in_source("SELECT count(*) FROM sales")?.parse()?;
+        let rows = self.rows()?;
         ensure!(
             rows > changes / 5,
             "{rows} rows are too few for {changes} changes; give more with --rows"
@@ -182,6 +182,38 @@ impl Databases {
         })
     }
 
+    /// How many rows the source has.
+    pub(super) fn rows(&self) -> Result<u64> {
+        Ok(self.in_source("SELECT count(*) FROM sales")?.parse()?)
+    }
+
+    /// Forgets a target, and the slot that it was filled from.
+    pub(super) fn drop_target(&self, name: &str) -> Result<()> {
+        self.in_source(&format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}'"
+        ))?;
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        self.destination.sql("postgres", &drop)?;
+        Ok(())
+    }
+
+    /// Commits one transaction over many rows, and gives a place in the journal within it.
+    pub(super) fn change_at_once(&self, rows: u64) -> Result<String> {
+        let said = self.in_source(&format!(
+            "BEGIN; INSERT INTO sales SELECT sale.* FROM generate_series((SELECT max(id) FROM sales) + 1, (SELECT max(id) FROM sales) + {rows}) n, sale(n); \
+             SELECT pg_current_wal_insert_lsn(); COMMIT"
+        ))?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// Removes the rows of one large transaction.
+    pub(super) fn take_back(&self, rows: u64) -> Result<()> {
+        let newest = "(SELECT max(id) FROM sales)";
+        self.in_source(&format!("DELETE FROM sales WHERE id > {newest} - {rows}"))?;
+        self.in_source("VACUUM sales")?;
+        Ok(())
+    }
+
     /// Lets the journal of a backlog go, once everybody has read it.
     pub(super) fn forget(&self, _read: &Backlog) -> Result<()> {
         self.in_source("SELECT pg_drop_replication_slot('bench_begin')")?;
@@ -199,10 +231,9 @@ impl Databases {
     }
 
     /// Waits until the reader of a slot has confirmed the last change.
-    pub(super) fn until_confirmed(&self, slot: &str, backlog: &Backlog) -> Result<()> {
+    pub(super) fn until_confirmed(&self, slot: &str, within_last: &str) -> Result<()> {
         let confirmed = format!(
-            "EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}' AND confirmed_flush_lsn >= '{}')",
-            backlog.within_last
+            "EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}' AND confirmed_flush_lsn >= '{within_last}')"
         );
         until(&self.source, SHOP, &confirmed)
     }
@@ -277,15 +308,15 @@ impl Meter {
         })
     }
 
-    /// What was used since the start.
-    pub(super) fn stop(&self, backlog: &Backlog) -> Result<Drain> {
+    /// What was used since the start, for so many rows.
+    pub(super) fn stop(&self, rows: u64) -> Result<Drain> {
         let seconds = self.started.elapsed().as_secs_f64();
         let mut cpu_s = Figures::new();
         for (name, pid, before) in &self.programs {
             cpu_s.insert((*name).to_owned(), tree_cpu_s(*pid)? - before);
         }
         Ok(Drain {
-            rows: backlog.changes,
+            rows,
             seconds,
             cpu_s,
         })

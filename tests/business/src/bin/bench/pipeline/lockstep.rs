@@ -19,7 +19,7 @@ use crate::report::Figures;
 const CONTRACT: &str = include_str!("../sale.odcs.yaml");
 
 /// The fields, which the columns are named after.
-const FIELDS: [&str; 10] = [
+pub(super) const FIELDS: [&str; 10] = [
     "id",
     "customer",
     "product",
@@ -59,11 +59,20 @@ pub(super) struct Pipeline {
     binary: PathBuf,
     folder: TempDir,
     nats: Option<nats::Server>,
+    /// What makes its names other than those of the next one.
+    name: &'static str,
+    /// Further settings of the source.
+    settings: &'static str,
 }
 
 impl Pipeline {
-    /// Makes the target and loads it with what the source holds.
-    pub(super) fn create(databases: &Databases, log: Log, binary: &Path) -> Result<Pipeline> {
+    /// Makes the target and loads it with what the source holds; gives what that took.
+    pub(super) fn create(
+        databases: &Databases,
+        log: Log,
+        binary: &Path,
+        (name, settings): (&'static str, &'static str),
+    ) -> Result<(Pipeline, Drain)> {
         let pipeline = Pipeline {
             log,
             binary: binary
@@ -74,14 +83,37 @@ impl Pipeline {
                 Log::Embedded => None,
                 Log::Nats => Some(nats::Server::launch(&nats::Options::default())?),
             },
+            name,
+            settings,
         };
         databases.target(&pipeline.target())?;
         pipeline.configure(databases)?;
+        let rows = databases.rows()?;
         let mut runtime = pipeline.start()?;
-        pipeline.watch(&mut runtime, || databases.until_loaded(&pipeline.target()))?;
+        let drain = pipeline.measured(databases, rows, &mut runtime, || {
+            databases.until_loaded(&pipeline.target())
+        })?;
         databases.compare(&pipeline.target())?;
         runtime.stop()?;
-        Ok(pipeline)
+        Ok((pipeline, drain))
+    }
+
+    /// Forgets the target.
+    pub(super) fn remove(self, databases: &Databases) -> Result<()> {
+        databases.drop_target(&self.target())
+    }
+
+    /// How long a large transaction takes from its commit until the log has all of it, beside the rows it had.
+    pub(super) fn take_at_once(&self, databases: &Databases, rows: u64) -> Result<Drain> {
+        let target = self.target();
+        let mut runtime = self.start()?;
+        self.watch(&mut runtime, || databases.until_loaded(&target))?;
+        let within = databases.change_at_once(rows)?;
+        let drain = self.measured(databases, rows, &mut runtime, || {
+            databases.until_confirmed(&target, &within)
+        })?;
+        runtime.stop()?;
+        Ok(drain)
     }
 
     pub(super) fn log(&self) -> Log {
@@ -90,7 +122,7 @@ impl Pipeline {
 
     /// The target's database, and the source's slot.
     pub(super) fn target(&self) -> String {
-        format!("lockstep_{}", self.log)
+        format!("lockstep_{}{}", self.log, self.name)
     }
 
     fn configure(&self, databases: &Databases) -> Result<()> {
@@ -104,7 +136,7 @@ impl Pipeline {
             None => "engine = \"embedded\"\npath = \"lockstep.log\"\n".to_owned(),
             Some(server) => format!("engine = \"nats\"\nservers = [\"{}\"]\n", server.url()),
         };
-        let target = self.target();
+        let (target, settings) = (self.target(), self.settings);
         let (source_url, target_url) = (
             databases.source().url(SHOP),
             databases.destination().url(&target),
@@ -114,7 +146,7 @@ impl Pipeline {
             format!(
                 "contracts = \"contracts\"\n\n[log]\n{log}\n\
                  [systems.shop]\nconnector = \"postgres\"\nurl = \"{source_url}\"\n\
-                 slot = \"{target}\"\npublication = \"{PUBLICATION}\"\n\
+                 slot = \"{target}\"\npublication = \"{PUBLICATION}\"\n{settings}\
                  [systems.shop.map.sale]\ntable = \"sales\"\n[systems.shop.map.sale.fields]\n{fields}\n\
                  [systems.{target}]\nconnector = \"postgres\"\nurl = \"{target_url}\"\n\
                  [systems.{target}.map.sale]\ntable = \"sales\"\n[systems.{target}.map.sale.fields]\n{fields}\n\
@@ -147,8 +179,8 @@ impl Pipeline {
             });
             let captured = self.until_held(databases).and_then(|()| {
                 let mut runtime = self.start()?;
-                let drain = self.measured(databases, backlog, &mut runtime, || {
-                    databases.until_confirmed(&target, backlog)
+                let drain = self.measured(databases, backlog.changes, &mut runtime, || {
+                    databases.until_confirmed(&target, &backlog.within_last)
                 })?;
                 Ok((runtime, drain))
             });
@@ -184,7 +216,7 @@ impl Pipeline {
         peaks_mb: &mut Figures,
     ) -> Result<Drain> {
         let mut runtime = self.start()?;
-        let drain = self.measured(databases, backlog, &mut runtime, || {
+        let drain = self.measured(databases, backlog.changes, &mut runtime, || {
             databases.until_applied(&self.target(), backlog)
         })?;
         self.end(databases, runtime, peaks_mb)?;
@@ -195,14 +227,14 @@ impl Pipeline {
     fn measured(
         &self,
         databases: &Databases,
-        backlog: &Backlog,
+        rows: u64,
         runtime: &mut Runtime,
         done: impl FnOnce() -> Result<()> + Send,
     ) -> Result<Drain> {
         let nats = self.nats.as_ref().map(|nats| ("nats_server", nats.pid()));
         let meter = Meter::start(databases, nats.as_slice())?;
         self.watch(runtime, done)?;
-        let mut drain = meter.stop(backlog)?;
+        let mut drain = meter.stop(rows)?;
         drain.cpu_s.insert("lockstep".to_owned(), runtime.cpu_s()?);
         Ok(drain)
     }

@@ -5,6 +5,7 @@
 //! A run has two backlogs: the first is read into each log alone, beside `pg_recvlogical`, the second is carried from database to database, beside PostgreSQL's own replication.
 //! After every reader, its target is compared with the source by count and by a hash over all rows.
 
+pub(super) mod cdc;
 mod databases;
 mod latency;
 mod limits;
@@ -29,7 +30,7 @@ pub(super) struct Options {
     #[arg(long, default_value_t = 50_000)]
     rows: u64,
     /// Transactions a second while latency is measured
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 500)]
     rate: u32,
     /// Seconds for which latency is measured, each way
     #[arg(long, default_value_t = 10)]
@@ -40,7 +41,7 @@ pub(super) struct Options {
 }
 
 /// What one reader of a backlog took.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Drain {
     rows: u64,
     seconds: f64,
@@ -73,14 +74,15 @@ pub(super) fn measure(options: &Options) -> Result<Report> {
             "{} rows to begin with, over the {log} log",
             options.rows
         ));
-        pipelines.push(Pipeline::create(&databases, log, &options.common.lockstep)?);
+        let binary = &options.common.lockstep;
+        pipelines.push(Pipeline::create(&databases, log, binary, ("", ""))?.0);
     }
     let mut runs = Vec::new();
     for at in 1..=options.common.runs.max(1) {
         say(&format!("run {at} of {}", options.common.runs.max(1)));
         runs.push(run(options, &databases, &native, &pipelines)?);
     }
-    let mut report = summary(&runs);
+    let mut report = summary("pipeline", &runs);
     if options.latency_seconds > 0 {
         say("latency");
         report.latency_ms = latency::measure(options, &databases, &native, pipelines.last())?;
@@ -148,9 +150,9 @@ impl Run {
 }
 
 /// Medians over the runs.
-fn summary(runs: &[Run]) -> Report {
+fn summary(bench: &'static str, runs: &[Run]) -> Report {
     let mut report = Report {
-        bench: "pipeline",
+        bench,
         ..Report::default()
     };
     let Some(first) = runs.first() else {
@@ -170,9 +172,12 @@ fn summary(runs: &[Run]) -> Report {
     for (name, drain) in &first.drains {
         let drains = || runs.iter().filter_map(|run| run.drains.get(name));
         let rate = median(drains().map(Drain::rate));
-        let rates = match name.as_str() {
-            "recvlogical" | "native" => &mut report.limits,
-            _ => &mut report.rows_per_s,
+        let limits = ["recvlogical", "native", "copy"];
+        let is_limit = limits.iter().any(|limit| name.starts_with(limit));
+        let rates = if is_limit {
+            &mut report.limits
+        } else {
+            &mut report.rows_per_s
         };
         rates.insert(name.clone(), rate);
         let program = |program: &String| {
