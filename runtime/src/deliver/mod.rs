@@ -291,9 +291,7 @@ impl Delivery {
 
     async fn try_again(&self, applier: &mut Applier<'_>, ask: Ask) -> Result<Answer> {
         if let Ask::Mark { within_ms } = ask {
-            return Ok(self
-                .answers(applier, Duration::from_millis(within_ms))
-                .await);
+            return Ok(answers(&*applier.sink, &self.plan.flow, within_ms).await);
         }
         let id = ask.id().to_owned();
         if !matches!(ask, Ask::Retry { .. } | Ask::Edit { .. }) {
@@ -309,17 +307,6 @@ impl Delivery {
             self.quarantine.tried(&id, edit, attempt).await?;
         }
         Ok(answer)
-    }
-
-    /// Whether the target answers over the connection that changes take.
-    async fn answers(&self, applier: &Applier<'_>, within: Duration) -> Answer {
-        let asked = applier.sink.progress(&self.plan.flow);
-        let reason = match tokio::time::timeout(within, asked).await {
-            Ok(Ok(_)) => return Answer::Done,
-            Ok(Err(error)) => error.chain(),
-            Err(_) => "no answer in time".to_owned(),
-        };
-        Answer::Failed { reason }
     }
 
     async fn retry(&self, applier: &mut Applier<'_>, ask: &Ask) -> Result<Answer> {
@@ -411,4 +398,15 @@ fn moved(lane: &str) -> Error {
         "the target's progress is not where this worker left it",
     )
     .with("lane", lane)
+}
+
+/// Whether a target answers over the connection that changes take.
+async fn answers(sink: &dyn DynSink, progress_of: &str, within_ms: u64) -> Answer {
+    let asked = sink.progress(progress_of);
+    let reason = match tokio::time::timeout(Duration::from_millis(within_ms), asked).await {
+        Ok(Ok(_)) => return Answer::Done,
+        Ok(Err(error)) => error.chain(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    Answer::Failed { reason }
 }

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Versioned, gap};
 use super::plan::Current;
 use super::progress::{Progress, next};
-use super::{Delivery, Ended};
+use super::{Delivery, Ended, answers};
 use crate::again::{Replaced, again};
 use crate::control::Outcome as Told;
 use crate::log::{
@@ -545,16 +545,7 @@ impl Work<'_> {
     /// Answers what is asked of one of the flows; nothing is set aside here, so there is nothing to try again.
     async fn answer(&self, request: Request) {
         let answer = match Ask::read(&request.payload) {
-            Ask::Mark { within_ms } => {
-                let asked = self.sink.progress(&self.name);
-                let answered = tokio::time::timeout(Duration::from_millis(within_ms), asked).await;
-                let reason = match answered {
-                    Ok(Ok(_)) => None,
-                    Ok(Err(error)) => Some(error.chain()),
-                    Err(_) => Some("no answer in time".to_owned()),
-                };
-                reason.map_or(Answer::Done, |reason| Answer::Failed { reason })
-            }
+            Ask::Mark { within_ms } => answers(&*self.sink, &self.name, within_ms).await,
             Ask::Retry { .. } | Ask::Edit { .. } => Answer::Failed {
                 reason: "its flow arrives in whole transactions now: change the record in its source, and the new version goes its way".to_owned(),
             },
