@@ -86,19 +86,27 @@ impl Key {
     /// # Errors
     /// Only for bytes that [`Key::encode`] did not make.
     pub fn values(&self) -> Result<Vec<Value>, KeyError> {
+        let value = |part: Result<(u8, &[u8]), KeyError>| {
+            let (tag, raw) = part?;
+            decode(tag, raw).ok_or(KeyError::Malformed)
+        };
+        self.parts().map(value).collect()
+    }
+
+    /// Tag and bytes of each value.
+    fn parts(&self) -> impl Iterator<Item = Result<(u8, &[u8]), KeyError>> {
         let mut rest = &self.0[..];
-        let mut values = Vec::new();
-        while let [tag, a, b, c, d, tail @ ..] = rest {
-            let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
-            let raw = tail.get(..length).ok_or(KeyError::Malformed)?;
-            values.push(decode(*tag, raw).ok_or(KeyError::Malformed)?);
-            rest = &tail[length..];
-        }
-        if rest.is_empty() {
-            Ok(values)
-        } else {
-            Err(KeyError::Malformed)
-        }
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let Some((tag, raw, tail)) = split_first(rest) else {
+                rest = &[];
+                return Some(Err(KeyError::Malformed));
+            };
+            rest = tail;
+            Some(Ok((tag, raw)))
+        })
     }
 
     /// Reads a key as people write it (see `Display`), given the types of its fields.
@@ -133,6 +141,16 @@ fn push(bytes: &mut Vec<u8>, tag: u8, raw: &[u8]) {
     bytes.push(tag);
     bytes.extend_from_slice(&(raw.len() as u32).to_be_bytes());
     bytes.extend_from_slice(raw);
+}
+
+/// The first value's tag and bytes, and what follows.
+fn split_first(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let [tag, a, b, c, d, tail @ ..] = bytes else {
+        return None;
+    };
+    let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+    let (raw, tail) = tail.split_at_checked(length)?;
+    Some((*tag, raw, tail))
 }
 
 fn decode(tag: u8, raw: &[u8]) -> Option<Value> {
@@ -197,19 +215,28 @@ pub fn fnv1a32(bytes: &[u8]) -> u32 {
 /// The key as people write it: values joined by `|`, with `|` and `\` inside a value escaped by `\`.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let values = self.values().map_err(|_| fmt::Error)?;
-        for (i, value) in values.iter().enumerate() {
+        for (i, part) in self.parts().enumerate() {
+            let (tag, raw) = part.map_err(|_| fmt::Error)?;
             if i > 0 {
                 f.write_str("|")?;
             }
-            let text = value.to_string();
-            if text.contains(['|', '\\']) {
-                f.write_str(&text.replace('\\', "\\\\").replace('|', "\\|"))?;
+            // Their bytes are their text.
+            if matches!(tag, b's' | b'i' | b'n' | b'd' | b't' | b'T') {
+                write_escaped(std::str::from_utf8(raw).map_err(|_| fmt::Error)?, f)?;
             } else {
-                f.write_str(&text)?;
+                let value = decode(tag, raw).ok_or(fmt::Error)?;
+                write_escaped(&value.to_string(), f)?;
             }
         }
         Ok(())
+    }
+}
+
+fn write_escaped(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if text.contains(['|', '\\']) {
+        f.write_str(&text.replace('\\', "\\\\").replace('|', "\\|"))
+    } else {
+        f.write_str(text)
     }
 }
 

@@ -29,6 +29,9 @@ pub struct Column {
     /// Most characters of its texts, where the system says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u32>,
+    /// Whether its documents are lists, where the system says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub list: bool,
 }
 
 /// One row, by column position of its [`Shape`].
@@ -56,6 +59,7 @@ impl Column {
             kind: Some(kind),
             nullable,
             length: None,
+            list: false,
         }
     }
 
@@ -63,6 +67,12 @@ impl Column {
     #[must_use]
     pub fn within(self, length: Option<u32>) -> Self {
         Column { length, ..self }
+    }
+
+    /// The column as one whose documents are lists, or not.
+    #[must_use]
+    pub fn listing(self, list: bool) -> Self {
+        Column { list, ..self }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use super::Filter;
 use crate::change::Change;
 use crate::error::{Error, Result};
 use crate::position::Position;
@@ -47,16 +48,34 @@ pub enum News {
     Shape(Arc<Shape>),
     /// The table was read from its first row to its last.
     Read(String),
+    /// The part of the table that was asked for was read.
+    ReadPart(String),
+    /// The table is being read, which has about so many rows.
+    Reading {
+        /// The table.
+        table: String,
+        /// How many rows it has, where that is known about.
+        of: Option<u64>,
+    },
+    /// Deletes of the table are not told, and why; told again without a reason once they are.
+    Withheld {
+        /// The table.
+        table: String,
+        /// Why, with what to do about it.
+        reason: Option<String>,
+    },
 }
 
 /// What the runtime asks of a running source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Control {
-    /// Read this table again from its first row, while streaming goes on.
+    /// Read this table again, while streaming goes on: what flows want of it, unless something else is said.
     Backfill {
         /// The table.
         table: String,
+        /// What the rows fulfil that are wanted instead; see [`Parts`](super::Parts).
+        filter: Option<Filter>,
     },
 }
 
@@ -128,6 +147,23 @@ impl Emitter {
     #[must_use]
     pub fn safe(&self) -> Option<Position> {
         self.safe.borrow().clone()
+    }
+
+    /// Waits until everything up to a position is durable downstream.
+    ///
+    /// # Errors
+    /// [`Kind::Stopped`](crate::Kind::Stopped) once the runtime is stopping.
+    pub async fn until_safe(&self, position: &Position) -> Result<()> {
+        let mut safe = self.safe.clone();
+        let covers = |safe: &Option<Position>| {
+            safe.as_ref()
+                .is_some_and(|safe| safe.covers(&position.incarnation, position.mark()))
+        };
+        tokio::select! {
+            biased;
+            () = self.stopped() => Err(Error::stopped()),
+            safe = safe.wait_for(covers) => safe.map(drop).map_err(|_| Error::stopped()),
+        }
     }
 
     /// Waits for the runtime to ask for something; never ends if it asks for nothing. Dropping the future loses no request.

@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{
-    Batch, Emitter, Finding, LaneProgress, Limits, Need, Page, Reader, Receipt, Sink, Source,
+    Batch, Definition, Emitter, Finding, Incarnation, LaneProgress, Limits, Need, Page, Reader,
+    Receipt, Sink, Source,
 };
 use crate::error::Result;
 use crate::position::Position;
@@ -50,7 +51,7 @@ pub trait DynSink: Send + Sync + 'static {
     /// See [`Sink::add_columns`].
     fn add_columns<'a>(&'a self, table: &'a str, columns: &'a [Column]) -> Boxed<'a, Result<()>>;
     /// See [`Sink::incarnation`].
-    fn incarnation<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<String>>>;
+    fn incarnation<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<Incarnation>>>;
     /// See [`Sink::missing`].
     fn missing(&self) -> Boxed<'_, Result<Vec<String>>>;
     /// See [`Sink::create_table`].
@@ -80,7 +81,7 @@ impl<S: Sink> DynSink for S {
         Box::pin(Sink::add_columns(self, table, columns))
     }
 
-    fn incarnation<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<String>>> {
+    fn incarnation<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<Incarnation>>> {
         Box::pin(Sink::incarnation(self, table))
     }
 
@@ -109,6 +110,8 @@ impl<S: Sink> DynSink for S {
 pub trait DynReader: Send + Sync + 'static {
     /// See [`Reader::discover`].
     fn discover(&self) -> Boxed<'_, Result<Vec<Arc<Shape>>>>;
+    /// See [`Reader::definition`].
+    fn definition<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<Definition>>>;
     /// See [`Reader::scan`].
     fn scan<'a>(&'a self, page: Page<'a>) -> Boxed<'a, Result<Vec<Row>>>;
     /// See [`Reader::fetch`].
@@ -124,6 +127,10 @@ pub trait DynReader: Send + Sync + 'static {
 impl<R: Reader> DynReader for R {
     fn discover(&self) -> Boxed<'_, Result<Vec<Arc<Shape>>>> {
         Box::pin(Reader::discover(self))
+    }
+
+    fn definition<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<Definition>>> {
+        Box::pin(Reader::definition(self, table))
     }
 
     fn scan<'a>(&'a self, page: Page<'a>) -> Boxed<'a, Result<Vec<Row>>> {

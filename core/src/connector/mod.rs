@@ -8,6 +8,7 @@
 
 mod emitter;
 mod erased;
+mod filter;
 mod registry;
 mod secret;
 
@@ -28,6 +29,7 @@ use crate::value::Value;
 
 pub use emitter::{Control, Emitted, Emitter, Feed, News, Slot, feed};
 pub use erased::{Boxed, DynReader, DynSink, DynSource};
+pub use filter::{Filter, Parts, Reads, Sign};
 pub use registry::{Connector, Registry};
 pub use secret::Secret;
 
@@ -40,6 +42,16 @@ pub struct OpenContext {
     pub folder: PathBuf,
     /// The tables (or the system's like) that flows of this configuration use, sorted.
     pub tables: Vec<String>,
+    /// What of them is wanted, as far as that is not all; told to sources.
+    pub reads: BTreeMap<String, Reads>,
+}
+
+impl OpenContext {
+    /// What of a table is wanted.
+    #[must_use]
+    pub fn reads(&self, table: &str) -> Reads {
+        self.reads.get(table).cloned().unwrap_or_default()
+    }
 }
 
 /// Observes a system: reads what is there, then every change, in order.
@@ -137,10 +149,10 @@ pub trait Sink: Sized + Send + Sync + 'static {
         async move { Err(error) }
     }
 
-    /// What tells a table from another one that takes its place under the same name; none where nobody can tell, which is the default.
+    /// What tells a table, and each of its columns, from another one that takes its place under the same name; none where nobody can tell, which is the default.
     ///
-    /// Rows that were applied to the one are not in the other, so the runtime has them brought again.
-    fn incarnation(&self, table: &str) -> impl Future<Output = Result<Option<String>>> + Send {
+    /// What was applied to the one is not in the other, so the runtime has it brought again.
+    fn incarnation(&self, table: &str) -> impl Future<Output = Result<Option<Incarnation>>> + Send {
         let _ = table;
         async { Ok(None) }
     }
@@ -191,9 +203,17 @@ pub trait Reader: Sized + Send + Sync + 'static {
     /// The shapes of the context's tables as the system declares them, in the order of the context.
     fn discover(&self) -> impl Future<Output = Result<Vec<Arc<Shape>>>> + Send;
 
+    /// What the system's own SQL says of a table beside its shape: comments, checks, references, lengths; `None` where it has none, which is the default.
+    ///
+    /// Asked for when a contract is made of the table, and never while data flows.
+    fn definition(&self, table: &str) -> impl Future<Output = Result<Option<Definition>>> + Send {
+        let _ = table;
+        async { Ok(None) }
+    }
+
     /// One page of rows of `table`, each with every column of `columns`, in the order of `key`, starting after `after` (values of `key`).
     ///
-    /// A page shorter than `limit` is the last.
+    /// A page shorter than `limit` is the last. A row whose key holds a null is in none.
     fn scan(&self, page: Page<'_>) -> impl Future<Output = Result<Vec<Row>>> + Send;
 
     /// The rows whose `key` columns equal one of `keys`, in any order; missing ones are left out.
@@ -206,8 +226,17 @@ pub trait Reader: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Row>>> + Send;
 }
 
+/// A table in SQL, as [`Reader::definition`] gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Whose SQL it is: `postgres`, `mysql`, `sqlite`.
+    pub dialect: &'static str,
+    /// Statements that make the table, and the types that its columns have.
+    pub sql: String,
+}
+
 /// What [`Reader::scan`] reads.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Page<'a> {
     /// The table.
     pub table: &'a str,
@@ -217,6 +246,12 @@ pub struct Page<'a> {
     pub key: &'a [String],
     /// The key of the last row of the page before.
     pub after: Option<&'a [Value]>,
+    /// The last key that the page may hold.
+    pub until: Option<&'a [Value]>,
+    /// What its rows fulfil.
+    pub filter: Option<&'a Filter>,
+    /// Whether the page is read from the last key backwards.
+    pub backwards: bool,
     /// Most rows of the page.
     pub limit: usize,
 }
@@ -299,6 +334,15 @@ pub struct Finding {
     pub message: String,
     /// How to mend it.
     pub help: String,
+}
+
+/// What tells a table, and each of its columns, from the next one of its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Incarnation {
+    /// The table's.
+    pub table: String,
+    /// The columns', by name; empty where the system cannot tell.
+    pub columns: BTreeMap<String, String>,
 }
 
 /// What sizes of batches suit a sink.

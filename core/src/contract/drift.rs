@@ -18,7 +18,7 @@ use crate::shape::{Column, Shape};
 use super::Contract;
 
 pub use compare::compare;
-pub use extend::{extended, field_yaml, next_minor, with_columns};
+pub use extend::{as_taken, extended, field_yaml, is_list, next_minor, with_columns};
 
 /// What breaking drift is reported under.
 pub const BREAKING: &str = "LS-E003";

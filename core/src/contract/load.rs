@@ -19,6 +19,7 @@ mod tests;
 mod types;
 mod values;
 pub(super) mod words;
+mod written;
 pub(super) mod yaml;
 
 use std::collections::BTreeMap;
@@ -63,6 +64,8 @@ pub struct Places {
     by_pointer: BTreeMap<String, Place>,
     /// What only people read, by pointer; none where the text is frozen, which leaves it out.
     remarks: Option<BTreeMap<String, Json>>,
+    /// What stands at the keys that the contract was read from; none where the text is frozen.
+    written: Option<BTreeMap<String, Json>>,
 }
 
 impl Places {
@@ -82,6 +85,14 @@ impl Places {
     #[must_use]
     pub fn remarks(&self) -> Option<&BTreeMap<String, Json>> {
         self.remarks.as_ref()
+    }
+
+    /// What stands at the keys that the contract was read from, as it is written: `/status`, `/schema/name`, `/fields/email/physicalType`, `/fields/email/logicalTypeOptions.format`, `/fields/email/lockstep.enum`, under `properties` the names in their order, and under `/` everything; `None` where the text is a lock file.
+    ///
+    /// Two spellings of one meaning differ here and in no contract.
+    #[must_use]
+    pub fn written(&self) -> Option<&BTreeMap<String, Json>> {
+        self.written.as_ref()
     }
 
     /// The place of exactly this part.
@@ -191,6 +202,7 @@ pub(super) fn lock(file: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
             contract,
             places: Places {
                 remarks: None,
+                written: None,
                 ..reading.places()
             },
             findings: Vec::new(),

@@ -390,6 +390,13 @@ impl Contract {
         })
     }
 
+    /// The version that the next release has to be, where a migration leads beyond the contract's own: the text is between two versions until then.
+    #[must_use]
+    pub fn ahead(&self) -> Option<&semver::Version> {
+        let targets = self.migrations.iter().map(|migration| &migration.to);
+        targets.filter(|to| **to > self.version).max()
+    }
+
     /// The position of a field.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<usize> {

@@ -44,6 +44,7 @@ pub fn table_of(contract: &Contract, mapping: &Mapping) -> Result<Shape, NoTable
             kind: Some(column_kind(field, &rule)),
             nullable: !in_key && may_be_null(field),
             length: None,
+            list: false,
         });
     }
     let key = contract.key.iter().map(|at| {

@@ -5,20 +5,17 @@
 //! Errors name types, never values: whoever knows how protected a field is decides what to show.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::json::canonical_json;
 use crate::value::{Decimal, Type, Value};
 
 /// The greatest whole number below which a double holds every integer.
 const DOUBLE_EXACT: i64 = 1 << 53;
-/// Deepest nesting of a JSON document that is taken.
-const JSON_DEPTH_MAX: usize = 64;
 
 /// How values of one declared type become values of another, chosen once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -440,82 +437,6 @@ fn offset_seconds(text: &str) -> Option<i64> {
 
 fn utc(at: DateTime) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(at).ok()
-}
-
-/// The document with sorted keys and without needless space; numbers keep their text, so no digit is lost.
-///
-/// `None` where the text is not JSON, is nested too deeply, or names a key twice.
-pub(crate) fn canonical_json(text: &str) -> Option<Box<str>> {
-    let raw: &RawValue = serde_json::from_str(text).ok()?;
-    let mut out = String::with_capacity(text.len());
-    write_json(raw.get(), JSON_DEPTH_MAX, &mut out)?;
-    Some(out.into())
-}
-
-fn write_json(text: &str, depth: usize, out: &mut String) -> Option<()> {
-    let depth = depth.checked_sub(1)?;
-    match text.as_bytes().first()? {
-        b'{' => {
-            let fields: Fields<'_> = serde_json::from_str(text).ok()?;
-            out.push('{');
-            for (i, (name, value)) in fields.0.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                out.push_str(&serde_json::to_string(name).ok()?);
-                out.push(':');
-                write_json(value.get(), depth, out)?;
-            }
-            out.push('}');
-        }
-        b'[' => {
-            let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write_json(item.get(), depth, out)?;
-            }
-            out.push(']');
-        }
-        b'"' => {
-            let content: String = serde_json::from_str(text).ok()?;
-            out.push_str(&serde_json::to_string(&content).ok()?);
-        }
-        _ => out.push_str(text),
-    }
-    Some(())
-}
-
-/// The fields of an object, sorted; a name that stands twice is an error, because one value would be lost.
-struct Fields<'a>(BTreeMap<String, &'a RawValue>);
-
-impl<'de> serde::Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<Self::Value, A::Error> {
-                let mut fields = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
-                    if fields.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a name stands twice"));
-                    }
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
 }
 
 #[cfg(test)]

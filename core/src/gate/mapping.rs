@@ -1,10 +1,12 @@
 //! What the configuration says about one entity in one system.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use super::expression::Expression;
 
 /// How one entity stands in one system: which table, and which column holds which field.
 ///
@@ -23,6 +25,28 @@ pub struct Mapping {
     /// A CEL expression over the system's columns (`row.<column>`): rows for which it is not true are not this entity's.
     #[serde(default)]
     pub filter: Option<String>,
+}
+
+impl Mapping {
+    /// The columns that reading needs; none where that cannot be told, because an expression is wrong.
+    #[must_use]
+    pub fn columns_read(&self) -> Option<BTreeSet<String>> {
+        let mut columns = BTreeSet::new();
+        let mut expressions: Vec<&str> = self.filter.as_deref().into_iter().collect();
+        for map in self.fields.values() {
+            match map {
+                FieldMap::Column(column) => drop(columns.insert(column.clone())),
+                FieldMap::Rule(rule) => {
+                    columns.extend(rule.column.clone());
+                    expressions.extend(rule.read.as_deref());
+                }
+            }
+        }
+        for text in expressions {
+            columns.extend(Expression::columns_of(text)?);
+        }
+        Some(columns)
+    }
 }
 
 /// Where a contract field stands in a system's table.

@@ -7,10 +7,12 @@
 
 pub mod cast;
 pub mod expression;
+pub(crate) mod json;
 pub mod mapping;
 pub mod plan;
 pub mod problem;
 
+pub use expression::{Expression, Scope};
 pub use mapping::{ColumnMap, FieldMap, FieldRule, Mapping, ValueMaps};
 pub use plan::{Gated, ReadPlan, Rejection, Verdict, WritePlan, row_name};
 pub use problem::{CODES, Problem};

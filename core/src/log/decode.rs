@@ -1,8 +1,10 @@
 //! Messages as changes: one function for single events and frames.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -11,6 +13,7 @@ use super::{
     BATCH, CONTENT_TYPE, Channel, Decoded, EPOCH, Event, KIND, KIND_COPY, KIND_EPOCH, POSITION,
 };
 use crate::change::{Change, Op};
+use crate::contract::Contract;
 use crate::key::{Key, KeyError};
 use crate::shape::Row;
 use crate::value::Type;
@@ -40,34 +43,47 @@ pub enum DecodeError {
 #[derive(Default, Deserialize)]
 pub(super) struct Attributes<'a> {
     #[serde(borrow, default)]
-    pub(super) specversion: Option<Cow<'a, str>>,
+    pub(super) specversion: Option<Word<'a>>,
     #[serde(borrow, default)]
-    pub(super) id: Option<Cow<'a, str>>,
+    pub(super) id: Option<Word<'a>>,
     #[serde(borrow, default, rename = "type")]
-    pub(super) kind: Option<Cow<'a, str>>,
+    pub(super) kind: Option<Word<'a>>,
     /// Who says it; only inboxes look at it.
     #[serde(borrow, default)]
-    pub(super) source: Option<Cow<'a, str>>,
+    pub(super) source: Option<Word<'a>>,
     /// The key; only inboxes look at it, and only where a delete has no data.
     #[serde(borrow, default)]
-    pub(super) subject: Option<Cow<'a, str>>,
+    pub(super) subject: Option<Word<'a>>,
     /// The form of the data; only inboxes look at it.
     #[serde(borrow, default)]
-    pub(super) datacontenttype: Option<Cow<'a, str>>,
+    pub(super) datacontenttype: Option<Word<'a>>,
     #[serde(borrow, default)]
-    pub(super) dataschema: Option<Cow<'a, str>>,
+    pub(super) dataschema: Option<Word<'a>>,
     #[serde(borrow, default)]
-    pub(super) time: Option<Cow<'a, str>>,
+    pub(super) time: Option<Word<'a>>,
     #[serde(borrow, default)]
-    pub(super) sequence: Option<Cow<'a, str>>,
+    pub(super) sequence: Option<Word<'a>>,
     #[serde(borrow, default)]
-    pub(super) lsreplaces: Option<Cow<'a, str>>,
+    pub(super) lsreplaces: Option<Word<'a>>,
     #[serde(borrow, default)]
-    pub(super) lsreplacedby: Option<Cow<'a, str>>,
+    pub(super) lsreplacedby: Option<Word<'a>>,
     #[serde(borrow, default)]
-    pub(super) lsorigin: Option<Cow<'a, str>>,
+    pub(super) lsorigin: Option<Word<'a>>,
     #[serde(borrow, default)]
     pub(super) data: Option<&'a RawValue>,
+}
+
+/// A text that stays where it is unless it holds escapes: behind an `Option`, serde would copy every one.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Word<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+impl Deref for Word<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Reads a message of a channel back, whichever of the two forms it has.
@@ -117,28 +133,31 @@ pub fn decode_among<'c>(
         let batch: Vec<Attributes<'_>> =
             serde_json::from_str(body).map_err(|error| DecodeError::Body(error.to_string()))?;
         decoded.events.reserve(batch.len());
+        let mut times = Times::default();
         for attributes in &batch {
             let data = attributes.data.map_or("{}", RawValue::get);
-            decoded.events.push(event(channel, attributes, data)?);
+            let event = event(channel, attributes, data, &mut times)?;
+            decoded.events.push(event);
         }
         return Ok(decoded);
     }
     let attributes = Attributes::of_headers(headers)?;
     let data = if body.trim().is_empty() { "{}" } else { body };
-    decoded.events.push(event(channel, &attributes, data)?);
+    let event = event(channel, &attributes, data, &mut Times::default())?;
+    decoded.events.push(event);
     Ok(decoded)
 }
 
 impl<'a> Attributes<'a> {
     /// The attributes of a message in binary mode; its data is its body.
     pub(super) fn of_headers(headers: &'a [(String, String)]) -> Result<Self, DecodeError> {
-        let attribute = |name: &'static str| -> Result<Option<Cow<'a, str>>, DecodeError> {
+        let attribute = |name: &'static str| -> Result<Option<Word<'a>>, DecodeError> {
             let Some(value) = header(headers, name) else {
                 return Ok(None);
             };
             let decoded = percent_decode(value)
                 .ok_or_else(|| DecodeError::Unreadable(name, value.chars().take(80).collect()))?;
-            Ok(Some(decoded))
+            Ok(Some(Word(decoded)))
         };
         Ok(Attributes {
             specversion: attribute("ce-specversion")?,
@@ -172,10 +191,28 @@ pub(super) fn is_content(kind: &str, wanted: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(wanted))
 }
 
-fn event<'c>(
+/// The newest instant that was read, with its text: changes of one transaction share it.
+#[derive(Default)]
+struct Times<'a>(Option<(&'a str, Timestamp)>);
+
+impl<'a> Times<'a> {
+    fn read(&mut self, text: &'a str) -> Option<Timestamp> {
+        match self.0 {
+            Some((known, at)) if known == text => Some(at),
+            _ => {
+                let at = text.parse().ok()?;
+                self.0 = Some((text, at));
+                Some(at)
+            }
+        }
+    }
+}
+
+fn event<'c, 'a>(
     channel: &dyn Fn(&str) -> Option<&'c Channel>,
-    attributes: &Attributes<'_>,
+    attributes: &'a Attributes<'_>,
     data: &str,
+    times: &mut Times<'a>,
 ) -> Result<Event, DecodeError> {
     let unreadable =
         |name, value: &str| DecodeError::Unreadable(name, value.chars().take(80).collect());
@@ -207,17 +244,15 @@ fn event<'c>(
         .map_err(|_| unreadable("sequence", sequence))?;
     let row =
         read_record(&channel.shape, data).map_err(|error| DecodeError::Body(error.to_string()))?;
-    let kinds: Vec<Type> = channel
-        .contract
-        .key
-        .iter()
-        .map(|position| channel.contract.fields[*position].kind)
-        .collect();
-    let old_key = |name, text: &Option<Cow<'_, str>>| match text {
+    let old_key = |name, text: &Option<Word<'_>>| match text {
         None => Ok(None),
-        Some(text) => Key::parse(text, &kinds)
-            .map(Some)
-            .map_err(|_| unreadable(name, text)),
+        Some(text) => {
+            let Contract { key, fields, .. } = &*channel.contract;
+            let kinds: Vec<Type> = key.iter().map(|at| fields[*at].kind).collect();
+            Key::parse(text, &kinds)
+                .map(Some)
+                .map_err(|_| unreadable(name, text))
+        }
     };
     let replaces = old_key("lsreplaces", &attributes.lsreplaces)?;
     let before = replaces
@@ -249,7 +284,7 @@ fn event<'c>(
             row,
             before,
             mark: version.0,
-            committed_at: time.parse().map_err(|_| unreadable("time", time))?,
+            committed_at: times.read(time).ok_or_else(|| unreadable("time", time))?,
             origin: attributes.lsorigin.as_deref().map(Into::into),
         },
     })

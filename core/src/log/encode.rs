@@ -1,9 +1,13 @@
 //! Changes as messages.
 
-use super::json::{write_record, write_text};
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::json::{write_plain, write_record, write_text};
 use super::{BATCH, CONTENT_TYPE, Channel, EPOCH, Event, POSITION};
+use crate::key::Key;
 use crate::position::Position;
-use crate::version::Version;
 
 /// Headers and body of one message.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +28,15 @@ pub struct FrameBuilder {
     events: usize,
     /// The batch so far, without its closing bracket.
     payload: Vec<u8>,
+    words: Words,
+}
+
+/// Words of an event's attributes in the making, kept because the next event often has the same and always needs the room.
+#[derive(Debug, Default)]
+struct Words {
+    /// The newest instant with its text: changes of one transaction share it.
+    time: Option<(Timestamp, String)>,
+    word: String,
 }
 
 /// An event that alone is larger than a message may be.
@@ -49,7 +62,7 @@ impl FrameBuilder {
         let before = self.payload.len();
         self.payload
             .push(if self.events == 0 { b'[' } else { b',' });
-        write_event(channel, &event, &mut self.payload);
+        write_event(channel, &event, &mut self.words, &mut self.payload);
         let bytes = self.payload.len() - before;
         if bytes > event_max {
             self.payload.truncate(before);
@@ -79,7 +92,7 @@ impl FrameBuilder {
     #[must_use]
     pub fn finish(mut self, channel: &Channel, position: Option<&Position>, epoch: u64) -> Frame {
         let mut frame = if let Some(event) = &self.single {
-            binary(channel, event)
+            binary(channel, event, &mut self.words)
         } else {
             self.payload
                 .extend_from_slice(if self.events == 0 { b"[]" } else { b"]" });
@@ -96,39 +109,72 @@ impl FrameBuilder {
     }
 }
 
-/// The attributes of an event beside its data, in the order they are written.
-fn attributes(channel: &Channel, event: &Event, mut each: impl FnMut(&'static str, &str)) {
-    let change = &event.change;
-    each("specversion", "1.0");
-    each("id", &event.id);
-    each("source", &channel.source);
-    each(
-        "type",
-        &channel.event_type(change.op, change.row.is_whole()),
-    );
-    if let Some(key) = &event.key {
-        each("subject", &key.to_string());
-    }
-    each("time", &change.committed_at.to_string());
-    each("dataschema", &channel.urn);
-    each("sequence", &Version(change.mark).to_string());
-    if let Some(key) = &event.replaces {
-        each("lsreplaces", &key.to_string());
-    }
-    if let Some(key) = &event.replaced_by {
-        each("lsreplacedby", &key.to_string());
-    }
-    if let Some(origin) = &change.origin {
-        each("lsorigin", origin);
+/// The value of an attribute.
+enum Word<'a> {
+    /// Nothing in it needs an escape in JSON.
+    Plain(&'a str),
+    Text(&'a str),
+}
+
+impl<'a> Word<'a> {
+    fn as_str(&self) -> &'a str {
+        match self {
+            Word::Plain(text) | Word::Text(text) => text,
+        }
     }
 }
 
-fn binary(channel: &Channel, event: &Event) -> Frame {
+/// The attributes of an event beside its data, in the order they are written.
+fn attributes(
+    channel: &Channel,
+    event: &Event,
+    words: &mut Words,
+    mut each: impl FnMut(&'static str, Word<'_>),
+) {
+    let Words { time, word } = words;
+    let change = &event.change;
+    each("specversion", Word::Plain("1.0"));
+    each("id", Word::Text(&event.id));
+    each("source", Word::Text(&channel.source));
+    let kind = channel.event_type(change.op, change.row.is_whole());
+    each("type", Word::Text(kind));
+    if let Some(key) = &event.key {
+        each("subject", Word::Text(written(key, word)));
+    }
+    let at = change.committed_at;
+    if time.as_ref().is_none_or(|(known, _)| *known != at) {
+        *time = Some((at, at.to_string()));
+    }
+    let time = time.as_ref().map_or("", |(_, text)| text.as_str());
+    each("time", Word::Plain(time));
+    each("dataschema", Word::Text(&channel.urn));
+    word.clear();
+    change.mark.write(word);
+    each("sequence", Word::Plain(word));
+    if let Some(key) = &event.replaces {
+        each("lsreplaces", Word::Text(written(key, word)));
+    }
+    if let Some(key) = &event.replaced_by {
+        each("lsreplacedby", Word::Text(written(key, word)));
+    }
+    if let Some(origin) = &change.origin {
+        each("lsorigin", Word::Text(origin));
+    }
+}
+
+fn written<'w>(key: &Key, word: &'w mut String) -> &'w str {
+    word.clear();
+    // Writing to a text cannot fail.
+    let _ = write!(word, "{key}");
+    word
+}
+
+fn binary(channel: &Channel, event: &Event, words: &mut Words) -> Frame {
     let mut frame = Frame::default();
-    attributes(channel, event, |name, value| {
+    attributes(channel, event, words, |name, value| {
         frame
             .headers
-            .push((format!("ce-{name}"), percent_encode(value)));
+            .push((format!("ce-{name}"), percent_encode(value.as_str())));
     });
     frame.headers.push((
         "ce-datacontenttype".to_owned(),
@@ -138,13 +184,15 @@ fn binary(channel: &Channel, event: &Event) -> Frame {
     frame
 }
 
-fn write_event(channel: &Channel, event: &Event, out: &mut Vec<u8>) {
+fn write_event(channel: &Channel, event: &Event, words: &mut Words, out: &mut Vec<u8>) {
     out.push(b'{');
-    attributes(channel, event, |name, value| {
-        out.push(b'"');
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
-        write_text(value, out);
+    attributes(channel, event, words, |name, value| {
+        write_plain(name, out);
+        out.push(b':');
+        match value {
+            Word::Plain(text) => write_plain(text, out),
+            Word::Text(text) => write_text(text, out),
+        }
         out.push(b',');
     });
     out.extend_from_slice(b"\"data\":");

@@ -41,11 +41,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
         Value::Float(number) if number.is_finite() => display(number, out),
         Value::Float(number) => quoted(number, out),
         Value::Text(text) => write_text(text, out),
-        Value::Decimal(number) => {
-            out.push(b'"');
-            out.extend_from_slice(number.as_str().as_bytes());
-            out.push(b'"');
-        }
+        Value::Decimal(number) => write_plain(number.as_str(), out),
         Value::Bytes(raw) => {
             out.push(b'"');
             out.extend_from_slice(STANDARD.encode(raw).as_bytes());
@@ -61,8 +57,22 @@ fn write_value(value: &Value, out: &mut Vec<u8>) {
 
 /// Appends a JSON string.
 pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
+    // Without an early end, so that many bytes are looked at together.
+    let is_plain = text.bytes().fold(true, |plain, byte| {
+        plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\')
+    });
+    if is_plain {
+        return write_plain(text, out);
+    }
     // Writing to a vector cannot fail.
     let _ = serde_json::to_writer(out, text);
+}
+
+/// Appends a JSON string of which nothing has to be escaped.
+pub(super) fn write_plain(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 fn display(value: &impl fmt::Display, out: &mut Vec<u8>) {
@@ -96,7 +106,8 @@ pub(super) fn read_value(kind: Type, json: &str) -> Option<Value> {
     Some(value)
 }
 
-struct RecordSeed<'s>(&'s Shape);
+/// Reads a record that is part of something larger.
+pub(super) struct RecordSeed<'s>(pub(super) &'s Shape);
 
 impl<'de> DeserializeSeed<'de> for RecordSeed<'_> {
     type Value = Row;
@@ -118,11 +129,8 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
         let mut row = Row::unchanged(columns.len());
         // Writers keep contract order, so the next field is nearly always the expected one.
         let mut expected = 0;
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            let position = match columns.get(expected) {
-                Some(column) if column.name == name => Some(expected),
-                _ => self.0.position(&name),
-            };
+        let shape = self.0;
+        while let Some(position) = map.next_key_seed(NameSeed { shape, expected })? {
             let Some(position) = position else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -137,6 +145,35 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
             expected = position + 1;
         }
         Ok(row)
+    }
+}
+
+/// Finds the position of a field by its name, which need not be kept.
+struct NameSeed<'s> {
+    shape: &'s Shape,
+    expected: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(match self.shape.columns.get(self.expected) {
+            Some(column) if column.name == name => Some(self.expected),
+            _ => self.shape.position(name),
+        })
     }
 }
 

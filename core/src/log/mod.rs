@@ -76,7 +76,19 @@ pub struct Channel {
     pub urn: String,
     /// Field names as JSON, quoted and with their colon, in contract order.
     names: Vec<String>,
+    /// The CloudEvents `type` for each of [`KINDS`].
+    types: [String; 6],
 }
+
+/// What an event's type can say, in the words of the type.
+const KINDS: [&str; 6] = [
+    "snapshot",
+    "created",
+    "updated",
+    "patched",
+    "deleted",
+    "truncated",
+];
 
 /// A message read back.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +106,9 @@ impl Channel {
     #[must_use]
     pub fn new(system: &str, contract: Arc<Contract>) -> Self {
         let shape = contract.shape();
+        let (entity, major) = (&contract.entity, contract.version.major);
         Channel {
+            types: KINDS.map(|word| format!("io.lockstep.{entity}.{word}.v{major}")),
             source: format!("/lockstep/{system}/{}", contract.entity),
             urn: contract.urn(),
             names: shape
@@ -110,23 +124,26 @@ impl Channel {
     ///
     /// An update that does not carry the whole record is `patched`.
     #[must_use]
-    pub fn event_type(&self, op: Op, whole: bool) -> String {
-        let word = if op == Op::Updated && !whole {
-            "patched"
-        } else {
-            op.name()
-        };
-        format!(
-            "io.lockstep.{}.{word}.v{}",
-            self.contract.entity, self.contract.version.major
-        )
+    pub fn event_type(&self, op: Op, whole: bool) -> &str {
+        &self.types[match op {
+            Op::Snapshot => 0,
+            Op::Created => 1,
+            Op::Updated if whole => 2,
+            Op::Updated => 3,
+            Op::Deleted => 4,
+            Op::Truncated => 5,
+        }]
     }
 }
 
 /// The deterministic id of a change: a pure function of incarnation and mark.
 #[must_use]
 pub fn event_id(incarnation: &str, mark: Mark) -> String {
-    format!("{incarnation}/{}", mark.to_text())
+    let mut id = String::with_capacity(incarnation.len() + 26);
+    id.push_str(incarnation);
+    id.push('/');
+    mark.write(&mut id);
+    id
 }
 
 /// Tells whether the change of one event id stands after that of another in their source; ids of different incarnations are always apart, and the one asked about counts as later.

@@ -25,7 +25,7 @@ pub enum Verdict {
     Yes,
     /// Neither could be shown in time; counts as a break.
     Unproven,
-    /// It is not; the witness shows it, except where only a producer meets the break and no reader does.
+    /// It is not, and the witness shows it.
     No,
 }
 

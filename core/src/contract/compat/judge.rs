@@ -67,6 +67,22 @@ impl<'a> Way<'a> {
     }
 }
 
+impl Way<'_> {
+    /// Whether the document may be sent on this way, and may not be sent by producers of the other side, which is this way's `back`.
+    pub(super) fn refuses(&self, back: &Way<'_>, document: &Json) -> bool {
+        let Some(objects) = back.written() else {
+            return false;
+        };
+        let Some(carried) = self.carry.apply(document, objects) else {
+            return false;
+        };
+        self.writer.holds(document)
+            && !back.writer.holds(&carried)
+            && self.writer_schema.accepts(document) == Some(true)
+            && back.writer_schema.accepts(&carried) == Some(false)
+    }
+}
+
 /// A schema, and its validator once somebody asks it.
 struct Judge {
     schema: Json,

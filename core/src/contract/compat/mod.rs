@@ -204,7 +204,7 @@ fn settle(
     if let Some(pointer) = draft.old_pointer {
         finding.old_place = old.places.at(&pointer).cloned();
     }
-    if broken.is_empty() {
+    if broken.is_empty() && severity == Severity::Info {
         "nothing breaks; nothing has to be done".clone_into(&mut finding.hint);
     }
     finding.directions = broken;

@@ -121,7 +121,7 @@ impl Comparison<'_> {
         };
         let lift = |_: usize, document: Json| Some(document);
         self.level(&level, &lift);
-        self.extra(&level, (old.extra, new.extra));
+        self.extra(&level, (old.extra, new.extra), &lift);
     }
 
     /// Takes breaks back where nothing can be written at all.
@@ -359,15 +359,15 @@ impl Comparison<'_> {
     }
 
     /// What becomes of producers that send fields nobody knows.
-    fn extra(&mut self, level: &Level<'_>, (old, new): (Extra, Extra)) {
+    fn extra(&mut self, level: &Level<'_>, (old, new): (Extra, Extra), lift: Lift<'_>) {
         if old == new {
             return;
         }
-        // A producer meets the break, never a reader, so that no record could show it.
-        let verdict = |from: Extra, to: Extra| match (from, to) {
-            (Extra::Keep | Extra::Drop, Extra::Reject) => Verdict::No,
-            _ => Verdict::Yes,
+        let verdict = |way: usize, from: Extra, to: Extra| match (from, to) {
+            (Extra::Keep | Extra::Drop, Extra::Reject) => self.unknown(level, way, lift),
+            _ => FINE,
         };
+        let (backward, forward) = (verdict(BACKWARD, old, new), verdict(FORWARD, new, old));
         let word = |extra| match extra {
             Extra::Reject => "reject",
             Extra::Keep => "keep",
@@ -390,14 +390,36 @@ impl Comparison<'_> {
             ),
             old: Some(word(old).into()),
             new: Some(word(new).into()),
-            verdicts: [verdict(old, new), verdict(new, old)],
-            witnesses: [None, None],
+            verdicts: [backward.0, forward.0],
+            witnesses: [backward.1, forward.1],
             mild: if new == Extra::Keep {
                 Severity::Info
             } else {
                 Severity::Warning
             },
         });
+    }
+
+    /// A record with a field that nobody knows: one side lets producers send it, the other refuses them.
+    ///
+    /// A producer meets the break and no reader does, so both writer schemas are asked.
+    fn unknown(&self, level: &Level<'_>, way: usize, lift: Lift<'_>) -> Shown {
+        let fields = || level.old.iter().chain(level.new);
+        let mut names = (0..).map(|i| match i {
+            0 => "unknown".to_owned(),
+            i => format!("unknown{i}"),
+        });
+        let is_free = |name: &String| !fields().any(|field| field.name == *name);
+        let document = names.find(is_free).and_then(|name| {
+            let (written, _) = level.sets[way];
+            lift(way, members::object(written, &[(&name, "a".into())], None)?)
+        });
+        match document {
+            Some(document) if self.ways[way].refuses(&self.ways[1 - way], &document) => {
+                (Verdict::No, Some(document))
+            }
+            _ => (Verdict::Unproven, None),
+        }
     }
 
     /// Whether readers that must have the field always get it.

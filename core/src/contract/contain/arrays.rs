@@ -395,12 +395,59 @@ impl Solver<'_> {
             patterns: frame.patterns.clone(),
             without,
         };
+        if let Some(text) = self.of_format(frame, &wanted) {
+            let answer = self.offer(cx, Json::String(text));
+            if answer != Answer::Unknown {
+                return answer;
+            }
+        }
         match self.store.texts.find(&wanted) {
             Found::Never => Answer::Never,
             Found::Text(text) => self.offer(cx, Json::String(text)),
             Found::Unknown => Answer::Unknown,
         }
     }
+}
+
+impl Solver<'_> {
+    /// A text of a format that the frame names: no rule asks for it, but some validators do.
+    fn of_format(&mut self, frame: &Frame, wanted: &Wanted) -> Option<String> {
+        let held = frame.lits.iter().filter(|lit| lit.1);
+        let formats: Vec<Name> = held
+            .filter_map(|lit| self.store.node(lit.0).format.clone())
+            .collect();
+        let text = formats.iter().find_map(|format| sample(format))?;
+        let length = text.len() as u64;
+        let fits = length >= wanted.least
+            && wanted.most.is_none_or(|most| length <= most)
+            && !wanted.without.contains(text);
+        let mut patterns = wanted.patterns.iter();
+        (fits
+            && patterns
+                .all(|(pattern, holds)| self.store.texts.matches(pattern, text) == Some(*holds)))
+        .then(|| text.to_owned())
+    }
+}
+
+/// A text of a format.
+fn sample(format: &str) -> Option<&'static str> {
+    Some(match format {
+        "date-time" => "2024-01-01T00:00:00Z",
+        "date" => "2024-01-01",
+        "time" => "00:00:00Z",
+        "duration" => "P1D",
+        "email" | "idn-email" => "a@example.com",
+        "hostname" | "idn-hostname" => "example.com",
+        "ipv4" | "ip-address" => "192.0.2.1",
+        "ipv6" => "2001:db8::1",
+        "uri" | "iri" | "url" => "https://example.com/",
+        "uri-reference" | "iri-reference" | "uri-template" | "regex" => "a",
+        "uuid" => "00000000-0000-4000-8000-000000000000",
+        "json-pointer" => "/a",
+        "relative-json-pointer" => "0",
+        "color" => "#000000",
+        _ => return None,
+    })
 }
 
 /// The object with another value for one member.

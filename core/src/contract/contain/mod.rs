@@ -1,14 +1,15 @@
 //! Containment of JSON Schemas: is every document that is valid under one schema valid under another?
 //!
 //! The answer is yes, no with a document that shows it, or unproven; it is never a guess.
-//! "No" needs a document that a validator accepts under the one schema and refuses under the other; of large schemas whose every keyword is understood, that is this module's own (`holds`).
+//! "No" needs a document that a validator accepts under the one schema and refuses under the other; of large schemas that is this module's own (`holds`), where nothing that it does not understand has a say.
 //! "Yes" needs a proof, from this module's own decision (`solve`) or from the set algebra of the `jsonschema` crate.
-//! Nothing is fetched, `format` is an annotation, `1.0` is an integer, and a schema without `$schema` is of draft 2020-12.
+//! Nothing is fetched, `format` is an annotation, `1.0` is an integer, and a schema without `$schema` is of draft 2020-12, or of the older ones whose words it uses.
 //! This module has no clock: the caller's [`Budget`] says when to stop.
 //! Deep schemas need a deep stack: call [`decide`] on a thread with [`STACK_BYTES`].
 
 mod algebra;
 mod arrays;
+mod dialect;
 mod ecma;
 mod exact;
 mod frame;
@@ -29,8 +30,11 @@ mod text;
 mod unevaluated;
 mod uri;
 mod value;
+mod variant;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -135,21 +139,31 @@ impl Decision {
     }
 }
 
-/// Bytes of both schemas above which validators are not built where everything in them is understood: that takes longer than the decision.
+/// Bytes of both schemas above which validators are not built unless they must be: that takes longer than the decision.
 const LARGE_BYTES: usize = 100_000;
 
 /// Validators of the two schemas, which have the last word on every witness; built when they are first asked.
 struct Judges<'s> {
     old: &'s Json,
     new: &'s Json,
+    /// References that lead out of the document: what they stand for is not known.
+    dangling: HashSet<String>,
+    /// Whether there are such, or patterns that no validator here reads.
+    has_holes: bool,
     built: OnceCell<Result<Vec<[jsonschema::Validator; 2]>, String>>,
 }
 
 impl<'s> Judges<'s> {
     fn new(old: &'s Json, new: &'s Json) -> Judges<'s> {
+        let mut dangling = read::dangling(old);
+        dangling.extend(read::dangling(new));
         Judges {
             old,
             new,
+            has_holes: !dangling.is_empty()
+                || variant::has_refused(old)
+                || variant::has_refused(new),
+            dangling,
             built: OnceCell::new(),
         }
     }
@@ -166,17 +180,23 @@ impl<'s> Judges<'s> {
             let new = validator(new).map_err(|error| format!("the new schema {error}"))?;
             Ok::<_, String>([old, new])
         };
-        let mut pairs = vec![pair(old, new)?];
-        let (bare_old, bare_new) = (read::without_leftovers(old), read::without_leftovers(new));
-        if bare_old.is_some() || bare_new.is_some() {
-            pairs.push(pair(
-                bare_old.as_ref().unwrap_or(old),
-                bare_new.as_ref().unwrap_or(new),
-            )?);
+        let mut pairs = Vec::new();
+        if !self.has_holes {
+            pairs.push(pair(old, new)?);
+            let (bare_old, bare_new) = (
+                variant::without_leftovers(old),
+                variant::without_leftovers(new),
+            );
+            if bare_old.is_some() || bare_new.is_some() {
+                pairs.push(pair(
+                    bare_old.as_ref().unwrap_or(old),
+                    bare_new.as_ref().unwrap_or(new),
+                )?);
+            }
         }
         for matching in [true, false] {
-            let other_old = read::with_foreign(old, matching);
-            let other_new = read::with_foreign(new, matching);
+            let other_old = variant::with_foreign(old, matching, &self.dangling);
+            let other_new = variant::with_foreign(new, matching, &self.dangling);
             if other_old.is_some() || other_new.is_some() {
                 pairs.push(pair(
                     other_old.as_ref().unwrap_or(old),
@@ -202,8 +222,6 @@ struct Proof {
     answer: Answer,
     /// A document found by searching where the decision found none.
     witness: Option<Json>,
-    /// Whether every keyword, reference and pattern was understood.
-    is_clear: bool,
     /// Whether it ran out of time.
     is_late: bool,
 }
@@ -213,7 +231,6 @@ impl Proof {
         Proof {
             answer: Answer::Unknown,
             witness: None,
-            is_clear: false,
             is_late,
         }
     }
@@ -222,6 +239,70 @@ impl Proof {
 /// Tells whether every document valid under `old` is valid under `new`.
 #[must_use]
 pub fn decide(old: &Json, new: &Json, budget: Budget<'_>) -> Decision {
+    let (old, new) = (variant::plain(old), variant::plain(new));
+    let mut readings = Vec::new();
+    for (name, schema) in [("old", &old), ("new", &new)] {
+        match dialect::readings(schema) {
+            Ok(found) => readings.push(distinct(found, budget)),
+            Err(error) => return Decision::unreadable(format!("the {name} schema {error}")),
+        }
+    }
+    let pairs = readings[0]
+        .iter()
+        .flat_map(|old| readings[1].iter().map(move |new| (old, new)));
+    let mut first: Option<Decision> = None;
+    for (old, new) in pairs {
+        match &first {
+            // A document that was found once must do in every reading.
+            Some(Decision {
+                witness: Some(witness),
+                ..
+            }) => {
+                if !Judges::new(old, new).part(witness) {
+                    return Decision::unproven();
+                }
+            }
+            _ => {
+                let decision = in_one_reading(old, new, budget);
+                let is_other = first
+                    .as_ref()
+                    .is_some_and(|first| first.verdict != decision.verdict);
+                if is_other {
+                    return Decision::unproven();
+                }
+                if decision.verdict == Verdict::Unproven {
+                    return decision;
+                }
+                first = Some(decision);
+            }
+        }
+    }
+    first.unwrap_or_else(Decision::unproven)
+}
+
+/// The readings that do not mean the same.
+fn distinct<'s>(mut readings: Vec<Cow<'s, Json>>, budget: Budget<'_>) -> Vec<Cow<'s, Json>> {
+    if readings.len() < 2 {
+        return readings;
+    }
+    let expired = || budget.over(50);
+    let mut reader = Reader::new(false);
+    let roots = readings.iter().map(|one| reader.document(one, &expired));
+    let Some(roots) = roots.collect::<Option<Vec<_>>>() else {
+        return readings;
+    };
+    unevaluated::rewrite(&mut reader);
+    let Some((_, roots)) = Store::of(reader.nodes, &roots, &expired) else {
+        return readings;
+    };
+    let mut met = HashSet::new();
+    let mut roots = roots.into_iter();
+    readings.retain(|_| roots.next().is_none_or(|root| met.insert(root)));
+    readings
+}
+
+/// The same, where the draft of each schema is settled.
+fn in_one_reading(old: &Json, new: &Json, budget: Budget<'_>) -> Decision {
     for (name, schema) in [("old", old), ("new", new)] {
         if let Some(doubt) = read::doubt(schema) {
             return Decision::unreadable(format!("the {name} schema {doubt}"));
@@ -233,14 +314,26 @@ pub fn decide(old: &Json, new: &Json, budget: Budget<'_>) -> Decision {
     if !is_large && let Err(error) = judges.pairs() {
         return Decision::unreadable(error);
     }
+    let checked = || {
+        if is_large {
+            usable(old, new)
+        } else {
+            judges.pairs().map(|_| ())
+        }
+    };
     if texts[0] == texts[1] {
-        return match validator(old) {
-            Ok(_) => Decision::yes(),
-            Err(error) => Decision::unreadable(format!("the old schema {error}")),
+        return match checked() {
+            Ok(()) => Decision::yes(),
+            Err(error) => Decision::unreadable(error),
         };
     }
     // Keywords of older drafts are read by some validators only: what is said must hold either way.
-    let has_leftovers = texts.iter().any(|text| text.contains("\"dependencies\":"));
+    let is_newer =
+        |schema| read::Draft::of(schema).is_some_and(|draft| draft >= read::Draft::Y2019);
+    let has_leftovers = [old, new]
+        .into_iter()
+        .zip(&texts)
+        .any(|(schema, text)| is_newer(schema) && text.contains("\"dependencies\":"));
     let readings: &[bool] = if has_leftovers {
         &[true, false]
     } else {
@@ -250,7 +343,8 @@ pub fn decide(old: &Json, new: &Json, budget: Budget<'_>) -> Decision {
     let mut is_late = false;
     for &leftovers in readings {
         // Of large schemas our own reading judges, where nothing in them is left to others.
-        let trusts = is_large && !has_leftovers;
+        let trusts =
+            is_large && !has_leftovers && read::drafts_within(old) == read::drafts_within(new);
         let Some(proof) = prove(old, new, &judges, budget, (leftovers, trusts)) else {
             return Decision::unreadable("a reference leads to itself with nothing between");
         };
@@ -259,12 +353,7 @@ pub fn decide(old: &Json, new: &Json, budget: Budget<'_>) -> Decision {
             // Building validators would cost more time than there was.
             return Decision::unproven();
         }
-        let checked = if proof.is_clear && is_large {
-            usable(old, new)
-        } else {
-            judges.pairs().map(|_| ())
-        };
-        if let Err(error) = checked {
+        if let Err(error) = checked() {
             return Decision::unreadable(error);
         }
         is_late |= proof.is_late;
@@ -279,9 +368,14 @@ pub fn decide(old: &Json, new: &Json, budget: Budget<'_>) -> Decision {
     if all_never {
         return Decision::yes();
     }
+    if let Some(name) = judges.dangling.iter().min() {
+        return Decision::unreadable(format!(
+            "what `{name}` refers to is not there, and the answer hangs on it"
+        ));
+    }
     // The algebra knows one reading only, and cannot be stopped once it runs.
-    let has_one_reading = judges.pairs().is_ok_and(|pairs| pairs.len() == 1);
-    if is_late || is_large || budget.over(80) || !has_one_reading {
+    let has_one_reading = || judges.pairs().is_ok_and(|pairs| pairs.len() == 1);
+    if is_late || is_large || judges.has_holes || budget.over(80) || !has_one_reading() {
         return Decision::unproven();
     }
     match algebra::subtract(old, new) {
@@ -324,16 +418,12 @@ fn prove(
         return None;
     }
     unevaluated::rewrite(&mut reader);
-    let understood = !reader.doubtful;
-    let Some((mut store, roots)) = Store::of(reader.nodes, &[first, second], &expired) else {
+    let Some((store, roots)) = Store::of(reader.nodes, &[first, second], &expired) else {
         return Some(Proof::unknown(expired()));
     };
-    let is_clear = understood && store.knows_patterns();
-    let trusts = trusts && is_clear;
     if roots[0] == roots[1] {
         return Some(Proof {
             answer: Answer::Never,
-            is_clear,
             ..Proof::unknown(false)
         });
     }
@@ -342,16 +432,19 @@ fn prove(
         if tried.len() < hunt::SEEDS_MAX {
             tried.push(document.clone());
         }
-        (trusts && is_sure) || judges.part(document)
+        // Of a schema with holes only what does not hang on them is sure.
+        let is_open = judges.has_holes && !is_sure;
+        (trusts && is_sure) || (!is_open && judges.part(document))
     };
     let mut solver = Solver::new(store, &mut judge, &expired);
     let answer = solver.decide(&[(roots[0], true), (roots[1], false)]);
     let mut proof = Proof {
         answer,
-        is_clear,
         ..Proof::unknown(expired())
     };
-    if proof.answer != Answer::Unknown || (trusts && proof.is_late) {
+    // Building validators of large schemas, to search with, would cost more time than there is.
+    let is_dear = trusts && (proof.is_late || budget.over(30));
+    if proof.answer != Answer::Unknown || judges.has_holes || is_dear {
         return Some(proof);
     }
     let mut seeds = solver.samples(roots[0], roots[1]);

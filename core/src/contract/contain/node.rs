@@ -133,6 +133,8 @@ pub(super) struct Node {
     pub(super) min_length: u64,
     pub(super) max_length: Option<u64>,
     pub(super) pattern: Option<Name>,
+    /// A hint for texts that are made up; it says nothing about which are valid.
+    pub(super) format: Option<Name>,
 
     pub(super) prefix: Vec<Id>,
     pub(super) items: Option<Id>,
@@ -214,6 +216,7 @@ impl Node {
         }
         if !self.kinds.has(Kind::Text) {
             (self.min_length, self.max_length, self.pattern) = (0, None, None);
+            self.format = None;
         }
         self.tidy_array();
         self.tidy_object();
@@ -349,8 +352,8 @@ impl Node {
         let needing: Vec<&Name> = self.needs_schema.keys().collect();
         let _ = write!(
             out,
-            "{members:?}{patterns:?}{:?}{:?}{needing:?}{:?}",
-            self.required, self.needs, self.opaque
+            "{members:?}{patterns:?}{:?}{:?}{needing:?}{:?}{:?}",
+            self.required, self.needs, self.opaque, self.format
         );
         out
     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
-use super::ecma;
 use super::node::{Bound, Contains, Id, Kind, Kinds, NO, Name, Node, YES};
 use super::uri;
 use super::value::{canonical, decimal};
@@ -24,6 +23,26 @@ pub(super) enum Draft {
 }
 
 impl Draft {
+    /// Every draft that is read, the newest first.
+    pub(super) const ALL: [Draft; 5] = [
+        Draft::Y2020,
+        Draft::Y2019,
+        Draft::Seven,
+        Draft::Six,
+        Draft::Four,
+    ];
+
+    /// The name that schemas give it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Draft::Four => "http://json-schema.org/draft-04/schema#",
+            Draft::Six => "http://json-schema.org/draft-06/schema#",
+            Draft::Seven => "http://json-schema.org/draft-07/schema#",
+            Draft::Y2019 => "https://json-schema.org/draft/2019-09/schema",
+            Draft::Y2020 => "https://json-schema.org/draft/2020-12/schema",
+        }
+    }
+
     /// The draft that a document says it is written in.
     pub(super) fn of(root: &Json) -> Option<Draft> {
         let Some(named) = root.get("$schema") else {
@@ -57,15 +76,12 @@ pub(super) struct Reader {
     documents: usize,
     /// Whether keywords that newer drafts left behind are read all the same.
     leftovers: bool,
-    /// Whether something was met that is not understood.
-    pub(super) doubtful: bool,
 }
 
 impl Reader {
     pub(super) fn new(leftovers: bool) -> Reader {
         Reader {
             leftovers,
-            doubtful: false,
             nodes: vec![Node::default(), Node::nothing()],
             unevaluated: Vec::new(),
             documents: 0,
@@ -85,7 +101,6 @@ impl Reader {
             nodes: &mut self.nodes,
             unevaluated: &mut self.unevaluated,
             leftovers: self.leftovers,
-            doubtful: &mut self.doubtful,
         };
         let id = document.node(root);
         while let Some((id, schema)) = document.queue.pop_front() {
@@ -98,6 +113,59 @@ impl Reader {
         self.documents += 1;
         Some(id)
     }
+}
+
+/// References of a document that lead out of it, and not to the schema of a draft.
+pub(super) fn dangling(root: &Json) -> HashSet<String> {
+    let mut found = HashSet::new();
+    let index = Draft::of(root).and_then(|draft| Index::of(root, draft));
+    let Some(index) = index else { return found };
+    let mut todo = vec![root];
+    while let Some(value) = todo.pop() {
+        match value {
+            Json::Array(items) => todo.extend(items),
+            Json::Object(map) => {
+                if let Some(Json::String(target)) = map.get("$ref") {
+                    let base = index.base(value);
+                    let at = index.find(&base, target);
+                    // One that should lead to a place within is a mistake.
+                    let known = target.contains("json-schema.org/draft") || target.starts_with('#');
+                    if at.is_none() && !known {
+                        found.insert(target.clone());
+                    }
+                }
+                let inner = map.iter().filter(|(key, _)| !is_data(key));
+                todo.extend(inner.map(|(_, inner)| inner));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The schemas of drafts that a document brings along: validators have their own, and do not look at these.
+pub(super) fn drafts_within(root: &Json) -> HashSet<String> {
+    let mut found = HashSet::new();
+    let mut todo: Vec<&Json> = root.as_object().into_iter().flat_map(Map::values).collect();
+    while let Some(value) = todo.pop() {
+        match value {
+            Json::Array(items) => todo.extend(items),
+            Json::Object(map) => {
+                let id = map.get("$id").or(map.get("id")).and_then(Json::as_str);
+                if id.is_some_and(|id| id.contains("json-schema.org/draft")) {
+                    found.insert(canonical(value));
+                }
+                todo.extend(map.values());
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whether a keyword holds values and not schemas.
+pub(super) fn is_data(keyword: &str) -> bool {
+    matches!(keyword, "enum" | "const" | "default" | "examples")
 }
 
 /// Why references in a document have no one meaning, if so.
@@ -187,7 +255,7 @@ impl<'a> Index<'a> {
             self.bases.insert(address(value), base.clone());
         }
         for (key, inner) in map {
-            if !matches!(key.as_str(), "enum" | "const" | "default" | "examples") {
+            if !is_data(key) {
                 todo.push((inner, base.clone(), false));
             }
         }
@@ -242,7 +310,6 @@ struct Document<'a, 'r> {
     nodes: &'r mut Vec<Node>,
     unevaluated: &'r mut Vec<(Id, Unevaluated, Draft)>,
     leftovers: bool,
-    doubtful: &'r mut bool,
 }
 
 impl<'a> Document<'a, '_> {
@@ -313,7 +380,6 @@ impl<'a> Document<'a, '_> {
 
     /// A node that is only equal to itself, or to the same text where nothing in it refers elsewhere.
     fn strange(&mut self, schema: &Json) -> Node {
-        *self.doubtful = true;
         let text = canonical(schema);
         if text.contains("\"$") {
             return Node::opaque(format!("{}/{}", self.number, address(schema)));
@@ -329,8 +395,12 @@ impl<'a> Document<'a, '_> {
         match found {
             Some(schema) if schema.is_object() || schema.is_boolean() => self.node(schema),
             _ => {
-                *self.doubtful = true;
-                let text = format!("{}/{base} {target}", self.number);
+                let name = target.as_str().unwrap_or_default();
+                // A schema elsewhere is the same one for both sides, whatever it says.
+                let text = match name.split_once('#').unwrap_or((name, "")) {
+                    ("", _) => format!("{}/{base} {target}", self.number),
+                    (file, part) => format!("elsewhere {}#{part}", uri::join(&base, file)),
+                };
                 self.add(Node::opaque(text))
             }
         }
@@ -367,7 +437,6 @@ impl<'a> Document<'a, '_> {
         {
             return self.reference(at, target);
         }
-        *self.doubtful = true;
         let text = format!("{}/{} dynamic {target}", self.number, address(at));
         self.add(Node::opaque(text))
     }
@@ -388,7 +457,6 @@ impl<'a> Document<'a, '_> {
         if takes_part(self.root) {
             return self.node(self.root);
         }
-        *self.doubtful = true;
         let text = format!("{}/{} recursive", self.number, address(at));
         self.add(Node::opaque(text))
     }
@@ -449,6 +517,7 @@ impl<'a> Document<'a, '_> {
             "minLength" => node.min_length = whole(value)?,
             "maxLength" => node.max_length = Some(whole(value)?),
             "pattern" => node.pattern = Some(value.as_str()?.into()),
+            "format" => node.format = value.as_str().map(Name::from),
             "minItems" => node.min_items = whole(value)?,
             "maxItems" => node.max_items = Some(whole(value)?),
             "uniqueItems" => node.unique = value.as_bool()?,
@@ -544,82 +613,6 @@ impl<'a> Document<'a, '_> {
         let (then, other) = (branch("then"), branch("else"));
         // Without branches the test still says what is evaluated, so it stays.
         node.condition = Some([self.node(test), then, other]);
-    }
-}
-
-/// The schema without the keyword that validators of newer drafts read differently; `None` where it has none.
-pub(super) fn without_leftovers(schema: &Json) -> Option<Json> {
-    if Draft::of(schema).is_none_or(|draft| draft < Draft::Y2019) {
-        return None;
-    }
-    let mut bare = schema.clone();
-    strip(&mut bare, true).then_some(bare)
-}
-
-/// Takes `dependencies` away where it is a keyword.
-fn strip(value: &mut Json, is_schema: bool) -> bool {
-    let mut found = false;
-    each_schema(value, is_schema, &mut |map| {
-        found |= map.remove("dependencies").is_some();
-    });
-    found
-}
-
-/// The schema with its foreign patterns replaced, such that all of them match or none does; `None` where it has none.
-pub(super) fn with_foreign(schema: &Json, matching: bool) -> Option<Json> {
-    let mut other = schema.clone();
-    let mut count = 0;
-    let mut next = || {
-        count += 1;
-        // Names of members must differ.
-        let stem = if matching { "^|" } else { "$" };
-        format!("{stem}x{count}")
-    };
-    each_schema(&mut other, true, &mut |map| {
-        if let Some(Json::String(pattern)) = map.get_mut("pattern")
-            && ecma::is_foreign(pattern)
-        {
-            *pattern = next();
-        }
-        if let Some(Json::Object(patterns)) = map.get_mut("patternProperties")
-            && patterns.keys().any(|pattern| ecma::is_foreign(pattern))
-        {
-            let old = std::mem::take(patterns);
-            patterns.extend(old.into_iter().map(|(pattern, inner)| {
-                let foreign = ecma::is_foreign(&pattern);
-                (if foreign { next() } else { pattern }, inner)
-            }));
-        }
-    });
-    (count > 0).then_some(other)
-}
-
-/// Changes every object that is a schema, outer ones first; the depth of JSON texts bounds this.
-fn each_schema(value: &mut Json, is_schema: bool, change: &mut dyn FnMut(&mut Map<String, Json>)) {
-    match value {
-        Json::Object(map) => {
-            if is_schema {
-                change(map);
-            }
-            for (key, inner) in map.iter_mut() {
-                let names = matches!(
-                    key.as_str(),
-                    "properties"
-                        | "patternProperties"
-                        | "$defs"
-                        | "definitions"
-                        | "dependentSchemas"
-                );
-                let data = matches!(key.as_str(), "enum" | "const" | "default" | "examples");
-                if !(is_schema && data) {
-                    each_schema(inner, !(is_schema && names), change);
-                }
-            }
-        }
-        Json::Array(list) => list
-            .iter_mut()
-            .for_each(|inner| each_schema(inner, true, change)),
-        _ => {}
     }
 }
 

@@ -3,9 +3,11 @@
 //! It is quick on large schemas that differ in few places, and it never chooses; what it cannot match is left to the decision by cases.
 //! A pair met again inside itself is taken as contained: only a smaller document could show otherwise.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use super::node::{Id, Kind, Node, YES};
+use serde_json::Value as Json;
+
+use super::node::{Id, Kind, Kinds, Name, Node, Values, YES};
 use super::numbers::divides;
 use super::read::{highest, lowest};
 use super::solve::Solver;
@@ -15,6 +17,12 @@ use super::text::{Found, Wanted};
 const PAIRS_MAX: usize = 300_000;
 /// Deepest nesting of pairs.
 const DEPTH_MAX: usize = 2_000;
+/// Most branches, and pairs of them, that are told apart.
+const BRANCHES_MAX: usize = 2_500;
+/// Most nodes that are looked at for what holds along with one.
+const CONJUNCTS_MAX: usize = 24;
+/// Deepest nesting of branches that are looked into for the values of a member.
+const CONJUNCTS_DEPTH: usize = 6;
 
 /// Pairs compared so far.
 #[derive(Debug, Default)]
@@ -165,7 +173,7 @@ impl Solver<'_> {
         }
         for (name, needed) in &outer.needs {
             let own = inner.needs.get(name);
-            let known = |other: &super::node::Name| {
+            let known = |other: &Name| {
                 inner.required.contains(other) || own.is_some_and(|own| own.contains(other))
             };
             if !needed.iter().all(known) {
@@ -216,7 +224,7 @@ impl Solver<'_> {
         own.iter().any(|&own| self.covers(wanted, own))
     }
 
-    fn pattern_covered(&mut self, inner: &Node, pattern: &super::node::Name, wanted: Id) -> bool {
+    fn pattern_covered(&mut self, inner: &Node, pattern: &Name, wanted: Id) -> bool {
         if let Some(&own) = inner.patterns.get(pattern)
             && self.covers(wanted, own)
         {
@@ -276,11 +284,10 @@ impl Solver<'_> {
                 return false;
             }
         }
-        if let Some(one) = &outer.one {
-            let Some(own) = &inner.one else { return false };
-            if !self.same_branches(one, own) {
-                return false;
-            }
+        if let Some(one) = &outer.one
+            && !self.one_covered(one, inner_id)
+        {
+            return false;
         }
         if let Some(not) = outer.not {
             let Some(own) = inner.not else { return false };
@@ -289,6 +296,9 @@ impl Solver<'_> {
             }
         }
         if let Some([test, then, other]) = outer.condition {
+            if self.covers(then, inner_id) && self.covers(other, inner_id) {
+                return true;
+            }
             let Some([own_test, own_then, own_other]) = inner.condition else {
                 return false;
             };
@@ -296,6 +306,135 @@ impl Solver<'_> {
             return alike && self.covers(then, own_then) && self.covers(other, own_other);
         }
         true
+    }
+
+    /// Whether what satisfies `inner` satisfies exactly one of the branches.
+    fn one_covered(&mut self, one: &[Id], inner_id: Id) -> bool {
+        for id in self.conjuncts(&[inner_id]) {
+            let own = self.store.node(id);
+            if let Some(own) = &own.one
+                && (self.same_branches(one, own) || self.wider_branches(one, own, inner_id))
+            {
+                return true;
+            }
+        }
+        let Some(at) = one.iter().position(|&child| self.covers(child, inner_id)) else {
+            return false;
+        };
+        let mut others = one.iter().enumerate().filter(|(other, _)| *other != at);
+        others.all(|(_, &other)| self.is_apart_from(&[inner_id, other]))
+    }
+
+    /// Whether each own branch is within one of the others, and those that are wider reach into no own branch but theirs.
+    fn wider_branches(&mut self, one: &[Id], own: &[Id], inner_id: Id) -> bool {
+        let each_once: BTreeSet<Id> = one.iter().copied().collect();
+        if own.len() * one.len() > BRANCHES_MAX || each_once.len() < one.len() {
+            return false;
+        }
+        let mut left: Vec<Id> = one.to_vec();
+        let mut matched: Vec<Option<Id>> = vec![None; own.len()];
+        for (at, id) in own.iter().enumerate() {
+            if let Some(same) = left.iter().position(|other| other == id) {
+                matched[at] = Some(left.swap_remove(same));
+            }
+        }
+        for (at, &id) in own.iter().enumerate() {
+            if matched[at].is_none() {
+                let Some(wider) = left.iter().position(|&other| self.covers(other, id)) else {
+                    return false;
+                };
+                matched[at] = Some(left.swap_remove(wider));
+            }
+        }
+        // Branches that are new, or wider than their own one.
+        let pairs = own.iter().zip(&matched);
+        let wider = pairs.filter_map(|(own, outer)| outer.filter(|outer| outer != own));
+        let reaching: Vec<Id> = wider.chain(left).collect();
+        own.iter().zip(&matched).all(|(&own, &theirs)| {
+            let mut others = reaching.iter().filter(|&&other| Some(other) != theirs);
+            others.all(|&other| self.is_apart_from(&[inner_id, own, other]))
+        })
+    }
+
+    /// Whether no value satisfies all of these, as far as kinds and a member that tells them apart show.
+    fn is_apart_from(&mut self, ids: &[Id]) -> bool {
+        let kinds = ids.iter().map(|&id| self.store.kinds(id));
+        let kinds = kinds.fold(Kinds::ALL, Kinds::and);
+        if kinds == Kinds::NONE {
+            return true;
+        }
+        if kinds != Kinds::of(Kind::Object) {
+            return false;
+        }
+        let parts = self.conjuncts(ids);
+        let mut required: BTreeSet<Name> = BTreeSet::new();
+        for &id in &parts {
+            required.extend(self.store.node(id).required.iter().cloned());
+        }
+        required.iter().any(|name| {
+            let children: Vec<Id> = parts
+                .iter()
+                .filter_map(|&id| self.store.node(id).members.get(name).copied())
+                .collect();
+            let kinds = children.iter().map(|&child| self.store.kinds(child));
+            if kinds.fold(Kinds::ALL, Kinds::and) == Kinds::NONE {
+                return true;
+            }
+            let lists: Vec<Values> = ids
+                .iter()
+                .filter_map(|&id| self.values_of(id, name, 0))
+                .map(Values::new)
+                .collect();
+            let Some((first, rest)) = lists.split_first() else {
+                return false;
+            };
+            first.list.iter().all(|value| {
+                let mut children = children.iter();
+                rest.iter().any(|list| !list.has(value))
+                    || children.any(|&child| self.store.holds(child, value) == Some(false))
+            })
+        })
+    }
+
+    /// The values that a member may have where it is there, and perhaps more; `None` where they are not listed.
+    fn values_of(&self, id: Id, name: &Name, depth: usize) -> Option<Vec<Json>> {
+        if depth > CONJUNCTS_DEPTH {
+            return None;
+        }
+        let node = self.store.node(id);
+        if let Some(&child) = node.members.get(name) {
+            for child in self.conjuncts(&[child]) {
+                if let Some(values) = &self.store.node(child).values {
+                    return Some(values.list.clone());
+                }
+            }
+        }
+        for &child in &node.all {
+            if let Some(values) = self.values_of(child, name, depth + 1) {
+                return Some(values);
+            }
+        }
+        let branches = node.any.as_ref().or(node.one.as_ref())?;
+        let mut all = Vec::new();
+        for &child in branches.iter().take(BRANCHES_MAX) {
+            all.extend(self.values_of(child, name, depth + 1)?);
+        }
+        (branches.len() <= BRANCHES_MAX && all.len() <= BRANCHES_MAX).then_some(all)
+    }
+
+    /// Nodes that hold where these do.
+    fn conjuncts(&self, ids: &[Id]) -> Vec<Id> {
+        let mut found: Vec<Id> = ids.to_vec();
+        let mut at = 0;
+        while let Some(&id) = found.get(at) {
+            at += 1;
+            for &child in &self.store.node(id).all {
+                if found.len() < CONJUNCTS_MAX && !found.contains(&child) {
+                    found.push(child);
+                }
+            }
+        }
+        found
     }
 
     /// Whether two lists of branches are the same sets of values, one by one.

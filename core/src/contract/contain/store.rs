@@ -2,7 +2,7 @@
 //!
 //! That is found by refinement, as automata are made minimal, so that it holds for recursive schemas and across documents.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use super::node::{Id, Kinds, NO, Node, YES};
@@ -81,15 +81,6 @@ impl Store {
 
     pub(super) fn node(&self, id: Id) -> Rc<Node> {
         self.nodes[id as usize].clone()
-    }
-
-    /// Whether every pattern has an automaton.
-    pub(super) fn knows_patterns(&mut self) -> bool {
-        let Store { nodes, texts, .. } = self;
-        let mut patterns = nodes
-            .iter()
-            .flat_map(|node| node.pattern.iter().chain(node.patterns.keys()));
-        patterns.all(|pattern| texts.knows(pattern))
     }
 
     /// Kinds outside of which the node accepts nothing.
@@ -235,34 +226,84 @@ fn aliases(nodes: &[Node]) -> Vec<Id> {
 }
 
 /// The class of each node, and the labels met.
+///
+/// Classes are split, never joined: only those above a class that was split are looked at again.
 fn refine(nodes: &[Node], expired: &dyn Fn() -> bool) -> Option<(Vec<Id>, HashMap<String, Id>)> {
     let mut labels: HashMap<String, Id> = HashMap::new();
-    let mut own: Vec<Id> = Vec::with_capacity(nodes.len());
-    for node in nodes {
+    let mut class: Vec<Id> = Vec::with_capacity(nodes.len());
+    let mut members: Vec<Vec<usize>> = Vec::new();
+    let mut above: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (at, node) in nodes.iter().enumerate() {
         let next = labels.len() as Id;
-        own.push(*labels.entry(node.label()).or_insert(next));
+        let own = *labels.entry(node.label()).or_insert(next);
+        class.push(own);
+        if own == next {
+            members.push(Vec::new());
+        }
+        members[own as usize].push(at);
+        for child in node.children(|id| id) {
+            // Marks between groups are no children.
+            if let Some(above) = above.get_mut(child as usize) {
+                above.push(at);
+            }
+        }
     }
-    let mut class = own.clone();
-    let mut count = 0;
+    let mut dirty: BTreeSet<Id> = (0..members.len() as Id).collect();
     for _ in 0..ROUNDS_MAX {
-        if expired() {
-            return None;
+        if dirty.is_empty() {
+            return Some((in_order(&class), labels));
         }
-        let mut table: HashMap<(Id, Vec<Id>), Id> = HashMap::new();
-        // The two constants keep their numbers.
-        let mut next: Vec<Id> = Vec::with_capacity(nodes.len());
-        for (at, node) in nodes.iter().enumerate() {
-            let fresh = table.len() as Id;
-            let key = (own[at], node.children(|id| class[id as usize]));
-            next.push(*table.entry(key).or_insert(fresh));
+        let mut moved: Vec<usize> = Vec::new();
+        let mut splits: Vec<(Id, Vec<Vec<usize>>)> = Vec::new();
+        for &id in &dirty {
+            let list = &members[id as usize];
+            if list.len() < 2 {
+                continue;
+            }
+            if expired() {
+                return None;
+            }
+            let mut groups: HashMap<Vec<Id>, usize> = HashMap::new();
+            let mut parts: Vec<Vec<usize>> = Vec::new();
+            for &at in list {
+                let fresh = parts.len();
+                let key = nodes[at].children(|id| class[id as usize]);
+                let part = *groups.entry(key).or_insert(fresh);
+                if part == fresh {
+                    parts.push(Vec::new());
+                }
+                parts[part].push(at);
+            }
+            if parts.len() > 1 {
+                splits.push((id, parts));
+            }
         }
-        let found = table.len();
-        class = next;
-        if found == count {
-            debug_assert_eq!((class[0], class[1]), (YES, NO));
-            return Some((class, labels));
+        for (id, mut parts) in splits {
+            // The largest part keeps its number: the fewest have to be looked at again.
+            parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+            let mut parts = parts.into_iter();
+            members[id as usize] = parts.next().unwrap_or_default();
+            for part in parts {
+                let new = members.len() as Id;
+                part.iter().for_each(|&at| class[at] = new);
+                moved.extend(&part);
+                members.push(part);
+            }
         }
-        count = found;
+        let touched = moved.iter().flat_map(|&at| &above[at]);
+        dirty = touched.map(|&at| class[at]).collect();
     }
     None
+}
+
+/// The classes by the order in which nodes come, so that the two constants keep their numbers.
+fn in_order(class: &[Id]) -> Vec<Id> {
+    let mut numbers: HashMap<Id, Id> = HashMap::new();
+    let mut number = |id: &Id| {
+        let next = numbers.len() as Id;
+        *numbers.entry(*id).or_insert(next)
+    };
+    let ordered: Vec<Id> = class.iter().map(&mut number).collect();
+    debug_assert_eq!((ordered[0], ordered[1]), (YES, NO));
+    ordered
 }

@@ -1,6 +1,7 @@
 //! Tests of the decision: by table, by the public test suite, and by hunting for counter-examples to every "yes".
 
 mod hunted;
+mod published;
 
 use std::time::{Duration, Instant};
 
@@ -419,9 +420,8 @@ fn what_cannot_be_read_is_unproven_and_says_why() {
     for schema in [
         json!(3),
         json!({"type": "strin"}),
-        json!({"$ref": "http://example.invalid/remote"}),
         json!({"$ref": "#/$defs/none"}),
-        json!({"$schema": "http://example.invalid/meta", "type": "string"}),
+        json!({"$schema": "http://json-schema.org/draft-03/schema#", "type": "string"}),
         json!({"pattern": "("}),
         json!({"$ref": "#"}),
         json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"not": {"$ref": "#"}}}}),

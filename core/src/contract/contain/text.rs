@@ -156,11 +156,6 @@ impl Texts {
         all
     }
 
-    /// Whether a pattern is understood.
-    pub(super) fn knows(&mut self, pattern: &Name) -> bool {
-        self.machines(pattern).is_some()
-    }
-
     fn machines(&mut self, pattern: &Name) -> Option<Parts> {
         let entry = self.machines.entry(pattern.clone());
         let made = entry.or_insert_with_key(|pattern| {

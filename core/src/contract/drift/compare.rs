@@ -170,6 +170,7 @@ impl Comparison<'_> {
             kind: Some(column_kind(field, rule)),
             nullable: true,
             length: None,
+            list: false,
         });
         let cure = match self.expected.side {
             Side::Source => {
@@ -276,10 +277,15 @@ impl Comparison<'_> {
             let name = |c: char| c.is_alphanumeric() || c == '_';
             text.split(|c: char| !name(c)).any(|part| part == column)
         };
+        // A document that is mapped brings all that stands inside it.
+        let whole = |name: &str| {
+            let inside = column.strip_prefix(name);
+            inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
         mapping.fields.values().any(|map| match map {
-            FieldMap::Column(name) => name == column,
+            FieldMap::Column(name) => whole(name),
             FieldMap::Rule(rule) => {
-                rule.column.as_deref() == Some(column) || rule.read.as_deref().is_some_and(word)
+                rule.column.as_deref().is_some_and(whole) || rule.read.as_deref().is_some_and(word)
             }
         }) || mapping.filter.as_deref().is_some_and(word)
     }

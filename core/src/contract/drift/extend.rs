@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use semver::Version;
 
-use crate::contract::{Class, Contract, Field};
+use crate::contract::{Class, Contract, Field, Inner};
 use crate::gate::Mapping;
 use crate::gate::mapping::FieldMap;
-use crate::shape::Column;
+use crate::shape::{Column, Shape};
 use crate::value::Type;
 
 /// The contract with optional fields for these columns, as `version`.
@@ -33,11 +33,33 @@ pub fn extended(contract: &Contract, columns: &[Column], version: Version) -> Co
             required: false,
             nullable: true,
             class: Class::Personal,
+            inner: (column.list && kind == Type::Json).then(anything_listed),
             ..Field::new(column.name.clone(), kind)
         };
         extended.fields.push(field);
     }
     extended
+}
+
+/// A list of whatever: no system says how deep its lists are, nor that they hold no null.
+fn anything_listed() -> Inner {
+    let items = Field {
+        required: false,
+        nullable: true,
+        ..Field::new("items", Type::Json)
+    };
+    Inner::List {
+        items: Box::new(items),
+        least: None,
+        most: None,
+        unique: false,
+    }
+}
+
+/// Whether a field's documents are lists.
+#[must_use]
+pub fn is_list(field: &Field) -> bool {
+    matches!(field.inner, Some(Inner::List { .. }))
 }
 
 /// The mapping with columns of the fields' own names for fields that it does not know.
@@ -51,6 +73,35 @@ pub fn with_columns<'c>(mapping: &Mapping, columns: impl IntoIterator<Item = &'c
             .or_insert_with(|| FieldMap::Column(name.to_owned()));
     }
     mapping
+}
+
+/// The table as it is now, without the columns that are new in it and were not taken along: they are told on.
+#[must_use]
+pub fn as_taken(before: &Shape, now: &Shape, taken: &[Column]) -> Shape {
+    let is_known = |column: &Column| {
+        before.position(&column.name).is_some()
+            || taken.iter().any(|known| known.name == column.name)
+    };
+    let columns: Vec<Column> = now
+        .columns
+        .iter()
+        .filter(|c| is_known(c))
+        .cloned()
+        .collect();
+    let place = |at: &usize| {
+        let name = &now.columns.get(*at)?.name;
+        columns.iter().position(|column| column.name == *name)
+    };
+    let key: Option<Vec<usize>> = now.key.iter().map(place).collect();
+    match key {
+        Some(key) => Shape {
+            name: now.name.clone(),
+            columns,
+            key,
+        },
+        // Rows are known by a column that is new: another table could not be told from it.
+        None => now.clone(),
+    }
 }
 
 /// The next minor version.
@@ -79,6 +130,7 @@ pub fn field_yaml(field: &Field) -> String {
         Type::Time => ("time", None),
         Type::Timestamp => ("timestamp", None),
         Type::Uuid => ("string", Some("uuid".to_owned())),
+        Type::Json if is_list(field) => ("array", None),
         Type::Json => ("object", None),
     };
     let mut text = format!("- name: {}\n  logicalType: {logical}\n", field.name);

@@ -359,3 +359,96 @@ fn a_text_that_takes_less_than_the_contract_allows_or_gives_more_is_a_break() {
         }
     }
 }
+
+#[test]
+fn what_stands_inside_a_mapped_document_is_not_new() {
+    let mut mapping = mapping();
+    mapping.fields.insert(
+        "amount".to_owned(),
+        crate::gate::FieldMap::Column("address".to_owned()),
+    );
+    let contract = Contract::new(
+        "account",
+        "1.0.0".parse().unwrap(),
+        vec![
+            Field::new("id", Type::Text),
+            Field::new("name", Type::Text),
+            Field::new("amount", Type::Json),
+        ],
+    );
+    let was = [
+        ("no", Type::Text, false),
+        ("title", Type::Text, false),
+        ("address", Type::Json, false),
+    ];
+    let now = [
+        was[0],
+        was[1],
+        was[2],
+        ("address.zip", Type::Text, true),
+        ("addressee", Type::Text, true),
+    ];
+    let was = shape(&was);
+    let expected = Expected {
+        contract: &contract,
+        mapping: &mapping,
+        values: &BTreeMap::new(),
+        side: Side::Source,
+        before: Some(&was),
+    };
+    let drifts = compare(expected, &shape(&now));
+    let told = drifts.iter().filter(|drift| drift.kind != Kind::Ok);
+    let told: Vec<&str> = told.map(|drift| drift.field.as_str()).collect();
+    assert_eq!(told, ["addressee"]);
+}
+
+#[test]
+fn a_list_is_taken_along_as_a_list_and_what_cannot_be_is_told_on() {
+    let mut now = shape(&[
+        ("Größe (cm)", Type::Int, true),
+        ("no", Type::Text, false),
+        ("title", Type::Text, false),
+        ("cents", Type::Int, true),
+    ]);
+    now.key = vec![1];
+    let tags = Column::new("tags", Type::Json, true).listing(true);
+    now.columns.push(tags.clone());
+    let (contract, mapping, values) = (contract(), mapping(), BTreeMap::new());
+    let was = shape(&BEFORE);
+    let expected = |before| Expected {
+        contract: &contract,
+        mapping: &mapping,
+        values: &values,
+        side: Side::Source,
+        before: Some(before),
+    };
+    let policy = Policy {
+        additive: Action::Propagate,
+        ..Policy::default()
+    };
+    let decision = policy.decide(&compare(expected(&was), &now));
+    assert_eq!(decision, Decision::Add(vec![tags.clone()]));
+    let extended = extended(
+        &contract,
+        std::slice::from_ref(&tags),
+        next_minor(&contract.version),
+    );
+    let at = extended.field("tags").unwrap();
+    let yaml = field_yaml(&extended.fields[at]);
+    assert!(yaml.contains("logicalType: array"), "{yaml}");
+    // The log keeps it as a document, and a restart makes the same of that.
+    let text = crate::contract::document::write(&extended).to_string();
+    let kept = load("kept", &text, &NoLibrary).unwrap().contract;
+    assert_eq!(
+        crate::contract::lock::digest(&kept),
+        crate::contract::lock::digest(&extended)
+    );
+    let at = kept.field("tags").unwrap();
+    assert!(is_list(&kept.fields[at]), "{text}");
+    let taken = as_taken(&was, &now, &[tags]);
+    assert_eq!(taken.key, [0]);
+    let names: Vec<&str> = taken.names().collect();
+    assert_eq!(names, ["no", "title", "cents", "tags"]);
+    let told = compare(expected(&taken), &now);
+    assert!(told.iter().any(|drift| drift.field == "Größe (cm)"));
+}

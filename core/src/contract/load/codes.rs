@@ -173,7 +173,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "LS-C044",
-        "A migration is malformed. Write `{from: 1.0.0, to: 1.1.0, up: [steps], down: [steps]}` with steps rename, set, map, compute and drop; `down` may be left out where every step can be turned round.",
+        "A migration is malformed. Write `{from: 1.0.0, to: 1.1.0, up: [steps], down: [steps]}` with steps rename, set, map, compute and drop; `down` may be left out where every step can be turned round. `to` is a released version, the contract's own, or the one that the next release makes: `lockstep contract release` then writes it into `version`.",
     ),
     (
         "LS-C045",

@@ -5,6 +5,7 @@ use super::reading::Reading;
 use super::values::value;
 use super::words::mapping;
 use super::yaml::{Content, Node, shorten};
+use crate::contract::compat::Bump;
 use crate::contract::{Field, Migration, Step};
 use crate::value::{Type, Value};
 
@@ -19,6 +20,8 @@ enum Way {
 }
 
 /// Reads the migrations; `version` is the contract's own.
+///
+/// One may lead to a version beyond it: the one that the next release makes of this text.
 pub(super) fn migrations(
     written: Option<&Node>,
     fields: &[Field],
@@ -39,9 +42,11 @@ pub(super) fn migrations(
             "write a list of `{from: 1.0.0, to: 1.1.0, up: […], down: […]}`",
         );
     }
+    let current = ahead(written, version);
     let mut migrations: Vec<Migration> = Vec::new();
     for (i, node) in written.items().iter().enumerate() {
         reading.mark(format!("/migrations/{i}"), node.at);
+        reading.mark_node(format!("/migrations/{i}/to"), node.get("to"));
         for key in ["up", "down"] {
             let steps = node.get(key);
             reading.mark_node(format!("/migrations/{i}/{key}"), steps);
@@ -50,7 +55,7 @@ pub(super) fn migrations(
             }
         }
         let findings = &mut reading.findings;
-        let Some(migration) = migration(node, fields, version, findings) else {
+        let Some(migration) = migration(node, fields, version, current.as_ref(), findings) else {
             continue;
         };
         let same = |other: &&Migration| other.from == migration.from && other.to == migration.to;
@@ -71,9 +76,20 @@ pub(super) fn migrations(
     migrations
 }
 
+/// The version whose fields are the contract's: its own, or the one that the next release makes where a migration leads there already.
+fn ahead(written: &Node, version: Option<&semver::Version>) -> Option<semver::Version> {
+    let own = version?;
+    let targets = written.items().iter().filter_map(|node| {
+        let to = semver::Version::parse(node.get("to")?.text()?).ok()?;
+        Bump::steps(own).contains(&to).then_some(to)
+    });
+    Some(targets.max().unwrap_or_else(|| own.clone()))
+}
+
 fn migration(
     node: &Node,
     fields: &[Field],
+    own: Option<&semver::Version>,
     current: Option<&semver::Version>,
     findings: &mut Findings,
 ) -> Option<Migration> {
@@ -95,15 +111,18 @@ fn migration(
         );
         return None;
     }
-    if current.is_some_and(|current| to > *current) {
+    if let Some(own) = own.filter(|own| to > **own)
+        && !Bump::steps(own).contains(&to)
+    {
+        let [patch, minor, major] = Bump::steps(own);
         findings.error(
             "LS-C044",
             node.get("to").unwrap_or(node).at,
-            format!("the migration leads to {to}, which is newer than the contract"),
-            "raise the contract's `version`, or mend `to`",
+            format!("the migration leads to {to}, which no release after {own} is"),
+            format!("the next release is {patch}, {minor} or {major}: mend `to`, or write the contract's `version`"),
         );
     }
-    // Only the contract's own version has fields whose types are known here.
+    // Only the version that this text is, or becomes, has fields whose types are known here.
     let known = if current == Some(&to) { fields } else { &[] };
     let up = steps(node, Way::Up, known, findings)?;
     if let Some(up_node) = node.get("up") {

@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::reading::Reading;
 use super::words::{DELETES, TRUTHS, system, word};
 use super::yaml::{Content, Node, Span, shorten};
-use super::{Mode, grammar, keys, migrations, quality, remarks, terms};
+use super::{Mode, grammar, keys, migrations, quality, remarks, terms, written};
 use crate::contract::{Contract, Deletes, Field, Truth};
 use crate::diagnostic::suggestion;
 
@@ -97,6 +97,7 @@ pub(super) fn contract(root: &Node, object: &Node, reading: &mut Reading<'_>) ->
     };
     contract.rules = quality::rules(object, &contract, reading);
     reading.remarks = remarks::remarks(root, object);
+    reading.written = written::written(root, object);
     Some(contract)
 }
 

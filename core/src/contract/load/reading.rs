@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::findings::Findings;
 use super::remarks::Remarks;
+use super::written::Written;
 use super::yaml::{Node, Span};
 use super::{Library, Places};
 
@@ -30,6 +31,8 @@ pub(super) struct Reading<'l> {
     marks: Vec<(String, Span)>,
     /// What only people read.
     pub(super) remarks: Remarks,
+    /// What stands at the keys that contracts are read from.
+    pub(super) written: Written,
 }
 
 impl<'l> Reading<'l> {
@@ -44,6 +47,7 @@ impl<'l> Reading<'l> {
             depth: 0,
             marks: Vec::new(),
             remarks: Remarks::default(),
+            written: Written::default(),
         }
     }
 
@@ -69,6 +73,7 @@ impl<'l> Reading<'l> {
     pub(super) fn places(&mut self) -> Places {
         let mut places = Places {
             remarks: Some(std::mem::take(&mut self.remarks)),
+            written: Some(std::mem::take(&mut self.written)),
             ..Places::default()
         };
         for (pointer, at) in std::mem::take(&mut self.marks) {

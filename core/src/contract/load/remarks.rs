@@ -13,7 +13,7 @@ use super::yaml::Node;
 pub(super) type Remarks = BTreeMap<String, Json>;
 
 /// Keys of the root that the contract itself holds, or that say nothing of it.
-const ROOT: &[&str] = &[
+pub(super) const ROOT: &[&str] = &[
     "apiVersion",
     "customProperties",
     "description",
@@ -25,7 +25,7 @@ const ROOT: &[&str] = &[
     "team",
     "version",
 ];
-const OBJECT: &[&str] = &[
+pub(super) const OBJECT: &[&str] = &[
     "customProperties",
     "deprecated",
     "description",
@@ -34,7 +34,7 @@ const OBJECT: &[&str] = &[
     "properties",
     "quality",
 ];
-const PROPERTY: &[&str] = &[
+pub(super) const PROPERTY: &[&str] = &[
     "classification",
     "customProperties",
     "deprecated",
@@ -213,6 +213,21 @@ impl Collected {
     fn inside(&mut self, at: &str, property: &Node) {
         self.rest(at, property, PROPERTY);
         self.checks(property, at);
+        for allowed in items(property, "enum") {
+            let value = allowed.get("value").map(Node::to_json);
+            let value = match value {
+                Some(Json::String(text)) => text,
+                Some(other) => other.to_string(),
+                None => continue,
+            };
+            self.rest(&format!("{at}/enum/{value}"), allowed, &["value"]);
+        }
+        for (i, relationship) in items(property, "relationships").iter().enumerate() {
+            // The first one is the field's reference.
+            let known: &[&str] = if i == 0 { &["to"] } else { &[] };
+            let known = [known, &["customProperties"]].concat();
+            self.rest(&format!("{at}/relationships/{i}"), relationship, &known);
+        }
         for inner in items(property, "properties") {
             self.property(at, inner);
         }
@@ -225,6 +240,6 @@ impl Collected {
     }
 }
 
-fn items<'n>(node: &'n Node, key: &str) -> &'n [Node] {
+pub(super) fn items<'n>(node: &'n Node, key: &str) -> &'n [Node] {
     node.get(key).map_or(&[][..], Node::items)
 }

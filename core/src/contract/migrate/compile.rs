@@ -211,6 +211,7 @@ impl<'a> Compiler<'a> {
             kind: slot.kind,
             nullable: slot.nullable,
             length: None,
+            list: false,
         };
         let shape = Shape {
             name: self.from.entity.clone(),

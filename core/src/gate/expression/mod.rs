@@ -13,12 +13,14 @@ mod eval;
 mod functions;
 mod infer;
 mod operand;
+mod pushed;
 mod quick;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod types;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::gate::cast;
@@ -98,6 +100,15 @@ impl Expression {
             Some(parse(text).ok()?.0)
         };
         one == other || read(one).is_some_and(|tree| read(other) == Some(tree))
+    }
+
+    /// The names of the columns that a text over a system's row reads; none where the text cannot be read.
+    #[must_use]
+    pub fn columns_of(text: &str) -> Option<BTreeSet<String>> {
+        scan::check(text).ok()?;
+        let mut names = BTreeSet::new();
+        scan::columns(&parse(text).ok()?.0, &mut names);
+        Some(names)
     }
 
     /// Positions of the columns that the expression reads, in ascending order.

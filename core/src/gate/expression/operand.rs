@@ -96,7 +96,7 @@ impl<'a> Operand<'a> {
     pub(super) fn into_json(self) -> Result<Value, ExpressionError> {
         let mut text = String::new();
         self.write_json(&mut text)?;
-        crate::gate::cast::canonical_json(&text)
+        crate::gate::json::canonical_json(&text)
             .map(Value::Json)
             .ok_or_else(|| ExpressionError::new("the result is not a JSON document"))
     }

@@ -142,6 +142,7 @@ mod tests {
             kind: None,
             nullable: true,
             length: None,
+            list: false,
         };
         Shape {
             name: "things".to_owned(),

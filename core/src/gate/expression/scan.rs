@@ -2,6 +2,10 @@
 //!
 //! The parser recurses with nesting and builds a left-deep tree for chains of operators, so both are bounded here, on tokens, without recursion.
 
+use std::collections::BTreeSet;
+
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+
 use super::ExpressionError;
 
 /// Most bytes of an expression.
@@ -39,6 +43,42 @@ pub(super) fn check(text: &str) -> Result<(), ExpressionError> {
         })?;
     }
     Ok(())
+}
+
+/// Collects the names behind `row.` of a parsed tree, whose depth the parser bounds.
+pub(super) fn columns(tree: &IdedExpr, names: &mut BTreeSet<String>) {
+    match &tree.expr {
+        Expr::Select(select) => match &select.operand.expr {
+            Expr::Ident(root) if root == "row" => drop(names.insert(select.field.clone())),
+            _ => columns(&select.operand, names),
+        },
+        Expr::Call(call) => {
+            let target = call.target.as_deref();
+            target
+                .into_iter()
+                .chain(&call.args)
+                .for_each(|part| columns(part, names));
+        }
+        Expr::List(list) => list.elements.iter().for_each(|part| columns(part, names)),
+        Expr::Map(map) => map.entries.iter().for_each(|entry| match &entry.expr {
+            EntryExpr::MapEntry(entry) => {
+                columns(&entry.key, names);
+                columns(&entry.value, names);
+            }
+            EntryExpr::StructField(field) => columns(&field.value, names),
+        }),
+        Expr::Comprehension(each) => {
+            let parts = [
+                &each.iter_range,
+                &each.accu_init,
+                &each.loop_cond,
+                &each.loop_step,
+                &each.result,
+            ];
+            parts.into_iter().for_each(|part| columns(part, names));
+        }
+        Expr::Struct(_) | Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => {}
+    }
 }
 
 #[derive(Default)]

@@ -22,6 +22,7 @@ fn shape() -> Shape {
         kind: None,
         nullable: true,
         length: None,
+        list: false,
     });
     Shape {
         name: "things".to_owned(),

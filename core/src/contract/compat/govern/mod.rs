@@ -12,8 +12,9 @@ mod version;
 use serde_json::Value as Json;
 
 use super::finding::{Finding, Side, Verdict};
-use super::{Circumstances, Direction, change};
-use crate::contract::{Contract, Field};
+use super::set::Set;
+use super::{Circumstances, Direction, change, members};
+use crate::contract::{Contract, Field, schema};
 use crate::diagnostic::Severity;
 
 #[cfg(test)]
@@ -219,6 +220,13 @@ pub fn removed(old: Side<'_>, around: &Circumstances<'_>) -> Vec<Finding> {
     finding.new_place = None;
     finding.verdict = Verdict::No;
     finding.directions = vec![Direction::Backward, Direction::Forward];
+    // Any record of it is one that nobody reads any more.
+    finding.witness = Set::read(&schema::writer(old.contract))
+        .object
+        .and_then(|objects| members::object(&objects, &[], None));
+    if finding.witness.is_some() {
+        finding.witness_direction = Some(Direction::Backward);
+    }
     finding.affects(old, old, around.consumers);
     let mut found = vec![finding];
     found.extend(lifecycle::gone_before_sunset(old, around));

@@ -30,6 +30,12 @@ impl Bump {
         findings.iter().map(bump).max().unwrap_or(Bump::None)
     }
 
+    /// Every version that can be the next one after this: by the least step, a minor and a major one.
+    #[must_use]
+    pub fn steps(version: &Version) -> [Version; 3] {
+        [Bump::Patch, Bump::Minor, Bump::Major].map(|step| step.after(version))
+    }
+
     /// The next version after this step; below 1.0 the minor number plays the major.
     #[must_use]
     pub fn after(self, version: &Version) -> Version {
@@ -133,10 +139,16 @@ pub(super) fn review(review: &mut Review<'_>, last: Side<'_>, structural: &[Find
     } else {
         return;
     };
+    let ahead = review.new.contract.ahead();
     let (from, to) = (from.to_string(), to.to_string());
     review.add(rule, severity, "/version", message, from, to);
     if let Some(finding) = review.found.last_mut() {
         finding.old_place = last.places.at("/version").cloned();
+        if let Some(ahead) = ahead {
+            finding.hint = format!(
+                "the migration to {ahead} counts once the contract is that version: `lockstep contract release` makes it, or write `version: {ahead}`"
+            );
+        }
     }
 }
 

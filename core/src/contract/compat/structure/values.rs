@@ -141,7 +141,7 @@ impl Comparison<'_> {
                     settled,
                 };
                 self.level(&level, place);
-                self.extra(&level, (*a_extra, *b_extra));
+                self.extra(&level, (*a_extra, *b_extra), place);
             }
             (Some(Inner::List { items: a, .. }), Some(Inner::List { items: b, .. })) => {
                 let lists = [sets[0].0.array.clone(), sets[1].0.array.clone()];

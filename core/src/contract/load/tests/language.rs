@@ -273,6 +273,39 @@ fn the_older_spelling_of_metrics_is_read() {
     }
 }
 
+/// A change is written before its version is made, so its migration leads to the version that the next release makes.
+#[test]
+fn a_migration_may_lead_to_the_next_release() {
+    for (to, good) in [
+        ("2.0.1", true),
+        ("2.1.0", true),
+        ("3.0.0", true),
+        ("2.0.2", false),
+        ("2.2.0", false),
+        ("4.0.0", false),
+    ] {
+        let text = FULL
+            .replace("version: 2.1.0", "version: 2.0.0")
+            .replace("to: 2.1.0", &format!("to: {to}"));
+        match load("x", &text, &NoLibrary) {
+            Ok(loaded) => {
+                assert!(good, "{to}");
+                assert_eq!(loaded.contract.ahead().unwrap().to_string(), to);
+                assert!(loaded.places.exactly("/migrations/0/to").is_some());
+            }
+            Err(found) => {
+                assert!(!good, "{to} {found:?}");
+                assert!(found[0].message.contains(to), "{found:?}");
+                let help = found[0].help.as_deref().unwrap();
+                assert!(help.contains("2.0.1, 2.1.0 or 3.0.0"), "{help}");
+            }
+        }
+        // The steps lead to the fields of this text, whatever its version says yet.
+        let wrong = text.replace("to: total}", "to: totl}");
+        assert!(load("x", &wrong, &NoLibrary).is_err(), "{to}");
+    }
+}
+
 #[test]
 fn migrations_are_turned_round_where_nothing_is_lost() {
     let contract = full().contract;
@@ -385,7 +418,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("[old_name]", "[total]", "LS-C046 total"),
     ("[old_name]", "old_name", "LS-C046 old_name"),
     ("from: 1.4.0", "from: 2.4.0", "LS-C044 2.4.0"),
-    ("to: 2.1.0", "to: 3.0.0", "LS-C044 3.0.0"),
+    ("to: 2.1.0", "to: 4.0.0", "LS-C044 4.0.0"),
     ("to: total}", "to: totl}", "LS-C044 r"),
     ("{O: open, C: closed}", "{O: open, C: open}", "LS-C044 f"),
     ("- rename:", "- renam:", "LS-C044 renam"),
