@@ -31,6 +31,8 @@ pub(crate) struct Table {
     pub(crate) is_partition: bool,
     /// Whether its rows outlive a crash of the server: not those of unlogged and temporary tables, which are not replicated either.
     pub(crate) is_permanent: bool,
+    /// Whether it has rules, which statements follow and copies do not.
+    pub(crate) has_rules: bool,
     /// What an update or delete says of the row before it.
     pub(crate) replica_identity: ReplicaIdentity,
     /// Its columns in their order, generated ones included.
@@ -186,6 +188,18 @@ impl Table {
         format!("{}.{}", quote(&self.schema), quote(&self.relation))
     }
 
+    /// The position of a column that has to be there.
+    ///
+    /// # Errors
+    /// Names the nearest one.
+    pub(crate) fn find(&self, column: &str) -> Result<usize> {
+        self.position(column).ok_or_else(|| {
+            let known = self.columns.iter().map(|column| column.name.as_str());
+            Error::config(format!("table `{}` has no column `{column}`", self.name))
+                .help(suggestion(column, known))
+        })
+    }
+
     /// The position of a column.
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
@@ -222,6 +236,11 @@ impl ColumnInfo {
         let bounded = matches!(self.base_oid, oid::VARCHAR | oid::BPCHAR);
         let length = self.typmod.checked_sub(4).filter(|_| bounded)?;
         u32::try_from(length).ok()
+    }
+
+    /// Whether its documents are arrays.
+    fn is_array(&self) -> bool {
+        self.kind == Type::Json && !matches!(self.base_oid, oid::JSON | oid::JSONB)
     }
 
     /// Whether the column holds text, and not another type that travels as its text.
@@ -385,7 +404,9 @@ fn assemble(
         columns: columns
             .iter()
             .map(|column| {
-                Column::new(&column.name, column.kind, column.nullable).within(column.length())
+                Column::new(&column.name, column.kind, column.nullable)
+                    .within(column.length())
+                    .listing(column.is_array())
             })
             .collect(),
         key: key.clone(),
@@ -398,6 +419,7 @@ fn assemble(
         kind: relation.kind,
         is_partition: relation.is_partition,
         is_permanent: relation.is_permanent,
+        has_rules: relation.has_rules,
         replica_identity: match relation.identity.as_str() {
             "n" => ReplicaIdentity::Nothing,
             "f" => ReplicaIdentity::Full,

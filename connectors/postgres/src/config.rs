@@ -33,6 +33,9 @@ pub struct Config {
     /// The publication that names the source's tables; `lockstep_<system>` where absent.
     #[serde(default)]
     pub publication: Option<String>,
+    /// What a publication that Lockstep makes tells of the tables.
+    #[serde(default)]
+    pub publish: Publish,
     /// The version of the replication protocol: with 2 the server tells a large transaction while it is under way, and it waits in the `spool` until it is committed; with 1 the server keeps it and tells it then.
     #[serde(default = "defaults::protocol")]
     #[schemars(range(min = 1, max = 2))]
@@ -91,6 +94,17 @@ pub enum Snapshot {
     Never,
 }
 
+/// What a publication that Lockstep makes tells of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Publish {
+    /// Every column of every row.
+    #[default]
+    All,
+    /// Only columns and rows that mappings want, as far as the table's replica identity and PostgreSQL 15 allow it. Who changes that replica identity later has to mend the publication with it: until then the server refuses updates and deletes of the table.
+    Wanted,
+}
+
 /// What is taken where the configuration says nothing.
 mod defaults {
     pub(super) fn protocol() -> u8 {
@@ -100,10 +114,10 @@ mod defaults {
         64 * 1024 * 1024 * 1024
     }
     pub(super) fn snapshot_rows() -> usize {
-        5000
+        20_000
     }
     pub(super) fn batch_max() -> usize {
-        2000
+        4000
     }
     pub(super) fn batch_bytes() -> usize {
         4 * 1024 * 1024

@@ -246,6 +246,11 @@ impl Values {
         Ok(self.body.len() - start)
     }
 
+    /// The values one after another, each as its length and its bytes; a null has the length -1.
+    pub(crate) fn elements(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Takes the last value back, which took `bytes`.
     pub(crate) fn pop(&mut self, bytes: usize) {
         self.body.truncate(self.body.len().saturating_sub(bytes));

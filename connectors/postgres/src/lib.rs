@@ -6,6 +6,8 @@ mod check;
 mod client;
 mod config;
 mod convert;
+mod copying;
+mod definition;
 mod encode;
 mod enter;
 mod messages;

@@ -16,6 +16,7 @@ pub(crate) struct Relation {
     pub(crate) identity: String,
     pub(crate) is_partition: bool,
     pub(crate) is_permanent: bool,
+    pub(crate) has_rules: bool,
 }
 
 /// The schema and name that a configuration's name stands for where it is quoted: `"my schema"."a.b"`, `sales."a b"`.
@@ -75,10 +76,11 @@ pub(crate) fn quoted(name: &str) -> String {
 
 /// What a name can mean. Unquoted, every dot may be the one between schema and name.
 pub(crate) async fn relations(conn: &mut PgConnection, name: &str) -> sqlx::Result<Vec<Relation>> {
+    type Found = (i64, String, String, String, String, bool, String, bool);
     let quoted = unquoted(name);
     let (schema, exact) = quoted.clone().unwrap_or((None, name.to_owned()));
-    let found: Vec<(i64, String, String, String, String, bool, String)> = sqlx::query_as(
-        "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relreplident::text, c.relispartition, c.relpersistence::text
+    let found: Vec<Found> = sqlx::query_as(
+        "SELECT c.oid::int8, n.nspname::text, c.relname::text, c.relkind::text, c.relreplident::text, c.relispartition, c.relpersistence::text, c.relhasrules
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND CASE
              WHEN $3 THEN c.relname = $2 AND CASE WHEN $1 IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $1 END
@@ -90,29 +92,25 @@ pub(crate) async fn relations(conn: &mut PgConnection, name: &str) -> sqlx::Resu
     .bind(quoted.is_some())
     .fetch_all(conn)
     .await?;
-    let relation = |(oid, schema, name, kind, identity, is_partition, persistence): (
-        i64,
-        _,
-        _,
-        String,
-        _,
-        _,
-        String,
-    )| Relation {
-        oid: to_oid(oid),
-        schema,
-        name,
-        kind: match kind.as_str() {
-            "p" => TableKind::Partitioned,
-            "v" => TableKind::View,
-            "m" => TableKind::Materialised,
-            "f" => TableKind::Foreign,
-            _ => TableKind::Table,
-        },
-        identity,
-        is_partition,
-        is_permanent: persistence == "p",
-    };
+    let relation =
+        |(oid, schema, name, kind, identity, is_partition, persistence, has_rules): Found| {
+            Relation {
+                oid: to_oid(oid),
+                schema,
+                name,
+                kind: match kind.as_str() {
+                    "p" => TableKind::Partitioned,
+                    "v" => TableKind::View,
+                    "m" => TableKind::Materialised,
+                    "f" => TableKind::Foreign,
+                    _ => TableKind::Table,
+                },
+                identity,
+                is_partition,
+                is_permanent: persistence == "p",
+                has_rules,
+            }
+        };
     Ok(found.into_iter().map(relation).collect())
 }
 

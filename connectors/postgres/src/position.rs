@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use lockstep_core::Position;
+use lockstep_core::connector::Parts;
 use lockstep_core::position::Mark;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ pub(crate) struct Reading {
 }
 
 /// The connector's note in a [`Position`].
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Cursor {
     /// Where to stream from: everything before it is told, and it is never inside a transaction.
     pub(crate) from: Lsn,
@@ -57,6 +58,9 @@ pub(crate) struct Cursor {
     /// Tables to be snapshotted that were made anew: the rows of before are gone, which is told first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) anew: Vec<String>,
+    /// Which rows are wanted of those that are read again in part.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub(crate) parts: Parts,
 }
 
 /// The key of a row, as PostgreSQL's texts in key order.

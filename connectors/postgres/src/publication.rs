@@ -23,6 +23,8 @@ pub(crate) struct Publication {
     pub(crate) via_root: bool,
     /// Whether it keeps generated columns to itself, on a server that could tell them.
     pub(crate) omits_generated: bool,
+    /// What it says of itself that it tells, where it is one of ours that does not tell everything.
+    pub(crate) note: Option<String>,
     /// Its tables, by schema and name.
     pub(crate) members: BTreeMap<(String, String), Member>,
 }
@@ -48,27 +50,32 @@ pub(crate) async fn ensure(
     tables: &[Captured],
     version: u32,
 ) -> Result<(Vec<usize>, Publication)> {
-    let Some(found) = look(conn, name, version).await? else {
-        let sql = create(name, tables, version);
-        conn.query(&sql)
-            .await
-            .map_err(|error| denied(error, name, &sql))?;
-        let made = look(conn, name, version).await?.unwrap_or_default();
-        return Ok(((0..tables.len()).collect(), made));
+    let found = look(conn, name, version).await?;
+    let (sql, changed) = match &found {
+        None => (create(name, tables, version), (0..tables.len()).collect()),
+        // What it left out by then nobody told, so every table is read again.
+        Some(found) if found.is_outdated(tables, version) => {
+            (set(name, tables, version), (0..tables.len()).collect())
+        }
+        Some(found) => {
+            if let Some((message, help)) = found.wrong(name, tables, version).into_iter().next() {
+                return Err(Error::config(message).help(help));
+            }
+            let missing = found.missing(tables);
+            (
+                add(name, missing.iter().map(|table| &tables[*table])),
+                missing,
+            )
+        }
     };
-    if let Some((message, help)) = found.wrong(name, tables).into_iter().next() {
-        return Err(Error::config(message).help(help));
+    if let (Some(found), true) = (found, changed.is_empty()) {
+        return Ok((changed, found));
     }
-    let missing = found.missing(tables);
-    if missing.is_empty() {
-        return Ok((missing, found));
-    }
-    let sql = add(name, missing.iter().map(|table| &tables[*table]));
     conn.query(&sql)
         .await
         .map_err(|error| denied(error, name, &sql))?;
-    let added = look(conn, name, version).await?.unwrap_or_default();
-    Ok((missing, added))
+    let now = look(conn, name, version).await?.unwrap_or_default();
+    Ok((changed, now))
 }
 
 /// Looks for a publication.
@@ -84,7 +91,7 @@ pub(crate) async fn look(
         "false"
     };
     let sql = format!(
-        "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, {omits} FROM pg_publication WHERE pubname = {name}"
+        "SELECT pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, {omits}, obj_description(oid, 'pg_publication') FROM pg_publication WHERE pubname = {name}"
     );
     let Some(line) = conn.query(&sql).await?.into_iter().next() else {
         return Ok(None);
@@ -100,6 +107,11 @@ pub(crate) async fn look(
             .collect(),
         via_root: yes(4),
         omits_generated: yes(5),
+        note: line
+            .get(6)
+            .cloned()
+            .flatten()
+            .filter(|note| note.starts_with(NOTE)),
         members: BTreeMap::new(),
     };
     // A column each line: names may hold any separator.
@@ -140,8 +152,19 @@ impl Publication {
             .collect()
     }
 
+    /// Whether it is one of ours that tells something else than what is wanted now.
+    fn is_outdated(&self, tables: &[Captured], version: u32) -> bool {
+        self.note.is_some() && self.note != note(tables, version)
+    }
+
     /// What it leaves out, in words, each with the statement that mends it.
-    pub(crate) fn wrong(&self, name: &str, tables: &[Captured]) -> Vec<(String, String)> {
+    pub(crate) fn wrong(
+        &self,
+        name: &str,
+        tables: &[Captured],
+        version: u32,
+    ) -> Vec<(String, String)> {
+        let is_ours = self.note.is_some();
         let quoted = quote(name);
         let mut wrong = Vec::new();
         if !self.silent.is_empty() {
@@ -168,7 +191,11 @@ impl Publication {
             let Some(member) = self.member(table) else {
                 continue;
             };
-            if member.filtered {
+            // One of ours is fitted to what is wanted at the start.
+            if is_ours && !self.is_outdated(tables, version) {
+                continue;
+            }
+            if member.filtered && !is_ours {
                 wrong.push((
                     format!("publication `{name}` has a row filter on table `{}`, so changes would be missed", table.name),
                     "give Lockstep a publication of its own with `publication`, and filter with `filter` in the mapping".to_owned(),
@@ -180,8 +207,9 @@ impl Publication {
                     .as_ref()
                     .is_none_or(|columns| columns.iter().any(|c| c == column))
             };
-            let untold: Vec<&str> = table.shape.names().filter(|column| !told(column)).collect();
-            if !untold.is_empty() {
+            let read = table.read().map(|place| table.columns[place].name.as_str());
+            let untold: Vec<&str> = read.filter(|column| !told(column)).collect();
+            if !untold.is_empty() && !is_ours {
                 wrong.push((
                     format!(
                         "publication `{name}` leaves out columns of table `{}`: {}",
@@ -207,35 +235,78 @@ impl Publication {
     }
 }
 
+/// How the note begins that a publication of ours bears which does not tell everything.
+const NOTE: &str = "made by Lockstep, tells what is wanted: ";
+/// The first release whose publications know columns and conditions.
+const NARROW_MIN: u32 = 150_000;
+
 /// The statement that makes a publication.
 pub(crate) fn create(name: &str, tables: &[Captured], version: u32) -> String {
     // Messages need a publication and no table.
-    let tables = match tables {
+    let list = match tables {
         [] => String::new(),
-        tables => format!(" FOR TABLE {}", list(tables.iter())),
+        tables => format!(" FOR TABLE {}", narrowed(tables, version)),
     };
     let generated = if version >= GENERATED_MIN {
         ", publish_generated_columns = stored"
     } else {
         ""
     };
-    format!(
-        "CREATE PUBLICATION {}{tables} WITH (publish_via_partition_root = true{generated})",
+    let create = format!(
+        "CREATE PUBLICATION {}{list} WITH (publish_via_partition_root = true{generated})",
         quote(name)
+    );
+    match note(tables, version) {
+        Some(note) => format!("{create}; {}", noted(name, Some(&note))),
+        None => create,
+    }
+}
+
+/// The statements that have one of ours tell what is wanted now.
+fn set(name: &str, tables: &[Captured], version: u32) -> String {
+    let note = note(tables, version);
+    format!(
+        "ALTER PUBLICATION {} SET TABLE {}; {}",
+        quote(name),
+        narrowed(tables, version),
+        noted(name, note.as_deref())
     )
+}
+
+fn noted(name: &str, note: Option<&str>) -> String {
+    let note = note.map_or_else(|| "NULL".to_owned(), literal);
+    format!("COMMENT ON PUBLICATION {} IS {note}", quote(name))
 }
 
 /// The statement that adds tables to one.
 pub(crate) fn add<'t>(name: &str, tables: impl Iterator<Item = &'t Captured>) -> String {
+    let tables: Vec<_> = tables.map(Captured::only).collect();
     format!(
         "ALTER PUBLICATION {} ADD TABLE {}",
         quote(name),
-        list(tables)
+        tables.join(", ")
     )
 }
 
-fn list<'t>(tables: impl Iterator<Item = &'t Captured>) -> String {
-    tables.map(Captured::only).collect::<Vec<_>>().join(", ")
+/// Tables with the columns and rows that are told of them.
+fn narrowed(tables: &[Captured], version: u32) -> String {
+    let table = |table: &Captured| {
+        let said = if version >= NARROW_MIN {
+            table.published()
+        } else {
+            String::new()
+        };
+        format!("{}{said}", table.only())
+    };
+    tables.iter().map(table).collect::<Vec<_>>().join(", ")
+}
+
+/// What a publication of these tables says of itself; none where it tells everything.
+fn note(tables: &[Captured], version: u32) -> Option<String> {
+    let is_narrow = |table: &Captured| version >= NARROW_MIN && !table.published().is_empty();
+    // The list itself, so that whoever looks at the publication sees what was meant.
+    let is_any = tables.iter().any(is_narrow);
+    is_any.then(|| format!("{NOTE}{}", narrowed(tables, version)))
 }
 
 fn denied(error: Error, name: &str, sql: &str) -> Error {

@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lockstep_core::connector::{OpenContext, Page, Reader};
-use lockstep_core::diagnostic::suggestion;
+use lockstep_core::connector::{Definition, Filter, OpenContext, Page, Reader};
 use lockstep_core::{Cell, Error, Kind, Result, Row, Shape, Type, Value};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row as _, ValueRef as _};
@@ -15,7 +14,10 @@ use sqlx::{Row as _, ValueRef as _};
 use crate::catalog::{self, Table};
 use crate::client::{Client, failure, quote, sql};
 use crate::config::Config;
-use crate::encode::Values;
+use crate::convert::oid;
+use crate::definition;
+use crate::encode::{Encoder, Values};
+use crate::tables::FIRST_OWN;
 
 /// Begins a look: an aborted one leaves no trace.
 const BEGIN: &str = "BEGIN READ ONLY";
@@ -45,17 +47,13 @@ impl Reader for PostgresReader {
         catalog::shapes(&self.client, &self.tables).await
     }
 
+    async fn definition(&self, table: &str) -> Result<Option<Definition>> {
+        definition::read(&self.client, table).await.map(Some)
+    }
+
     async fn scan(&self, page: Page<'_>) -> Result<Vec<Row>> {
         let names = (page.table, page.columns, page.key);
-        let mut parameters = Vec::new();
-        self.read(names, |plan| {
-            parameters = plan.after(page.after)?;
-            Ok((
-                plan.scan(page.after.is_some(), page.limit),
-                std::mem::take(&mut parameters),
-            ))
-        })
-        .await
+        self.read(names, |plan| plan.scan(&page)).await
     }
 
     async fn fetch(
@@ -80,7 +78,7 @@ impl PostgresReader {
     async fn read(
         &self,
         (table, columns, key): (&str, &[String], &[String]),
-        mut ask: impl FnMut(&Plan) -> Result<(String, Vec<Values>)>,
+        ask: impl Fn(&Plan) -> Result<(String, Vec<Values>)>,
     ) -> Result<Vec<Row>> {
         let failed = |error| failure("cannot read the table", error).with("table", table);
         loop {
@@ -135,13 +133,7 @@ struct Plan {
 
 impl Plan {
     fn new(table: &Arc<Table>, columns: &[String], key: &[String]) -> Result<Plan> {
-        let resolve = |column: &String| {
-            table.position(column).ok_or_else(|| {
-                let known = table.columns.iter().map(|column| column.name.as_str());
-                Error::config(format!("table `{}` has no column `{column}`", table.name))
-                    .help(suggestion(column, known))
-            })
-        };
+        let resolve = |column: &String| table.find(column);
         if key.is_empty() {
             return Err(Error::config(format!(
                 "rows of table `{}` cannot be paged without a key",
@@ -157,8 +149,8 @@ impl Plan {
     }
 
     /// One page. Rows whose key holds a null are left out: nothing identifies them.
-    fn scan(&self, after: bool, limit: usize) -> String {
-        let order: Vec<String> = self
+    fn scan(&self, page: &Page<'_>) -> Result<(String, Vec<Values>)> {
+        let key: Vec<String> = self
             .key
             .iter()
             .map(|column| self.key_column(*column))
@@ -168,20 +160,89 @@ impl Plan {
             .iter()
             .map(|column| format!("{} IS NOT NULL", self.name(*column)))
             .collect();
-        if after {
-            let values = self.key.iter().enumerate().map(|(i, column)| {
-                let element = self.table.columns[*column].encoder.parameter();
-                self.key_value(*column, &format!("(${}::{element}[])[1]", i + 1))
-            });
-            let values: Vec<String> = values.collect();
-            conditions.push(format!("({}) > ({})", order.join(", "), values.join(", ")));
+        let mut parameters = Vec::new();
+        for (bound, sign) in [(page.after, ">"), (page.until, "<=")] {
+            let Some(bound) = bound else { continue };
+            let values = self.bound(bound, &mut parameters)?;
+            conditions.push(format!(
+                "({}) {sign} ({})",
+                key.join(", "),
+                values.join(", ")
+            ));
         }
-        format!(
+        if let Some(filter) = page.filter {
+            conditions.push(self.condition(filter, &mut parameters)?);
+        }
+        let way = if page.backwards { " DESC" } else { "" };
+        let order: Vec<String> = key.iter().map(|column| format!("{column}{way}")).collect();
+        let statement = format!(
             "{} WHERE {} ORDER BY {} LIMIT {}",
             self.select(),
             conditions.join(" AND "),
             order.join(", "),
-            i64::try_from(limit).unwrap_or(i64::MAX)
+            i64::try_from(page.limit).unwrap_or(i64::MAX)
+        );
+        Ok((statement, parameters))
+    }
+
+    /// A key that bounds a page, as parameters.
+    fn bound(&self, bound: &[Value], parameters: &mut Vec<Values>) -> Result<Vec<String>> {
+        if bound.len() != self.key.len() {
+            return Err(Error::invalid(format!(
+                "a page bounded by {} values was asked for, but the key has {}",
+                bound.len(),
+                self.key.len()
+            )));
+        }
+        let pairs = self.key.iter().zip(bound);
+        pairs
+            .map(|(column, value)| self.parameter(*column, value, parameters))
+            .collect()
+    }
+
+    /// A value to compare a key column with, as a parameter.
+    fn parameter(
+        &self,
+        column: usize,
+        value: &Value,
+        parameters: &mut Vec<Values>,
+    ) -> Result<String> {
+        let known = &self.table.columns[column];
+        let mut values = Values::new(&known.encoder);
+        values.push(&known.encoder, value).map_err(|why| {
+            Error::invalid(format!(
+                "rows cannot be sought by this value of column `{}`: {why}",
+                known.name
+            ))
+        })?;
+        parameters.push(values);
+        let element = known.encoder.parameter();
+        Ok(self.key_value(column, &format!("(${}::{element}[])[1]", parameters.len())))
+    }
+
+    /// What rows fulfil, with its values as parameters.
+    fn condition(&self, filter: &Filter, parameters: &mut Vec<Values>) -> Result<String> {
+        let find = |column: &str| self.table.find(column);
+        filter.sql(
+            &mut |column: &str| Ok(self.name(find(column)?)),
+            &mut |column: &str, sign, value: &Value| {
+                let at = find(column)?;
+                let known = &self.table.columns[at];
+                // A type that somebody made may not know the text: it is no label of its `enum`.
+                if let (Value::Text(_), FIRST_OWN..) = (value, known.type_oid) {
+                    let encoder = Encoder::for_type(oid::TEXT, -1, Type::Text);
+                    let mut values = Values::new(&encoder);
+                    values.push(&encoder, value).map_err(Error::invalid)?;
+                    parameters.push(values);
+                    let (name, number) = (self.name(at), parameters.len());
+                    return Ok(format!(
+                        "{name}::text {} (${number}::text[])[1]",
+                        sign.sql()
+                    ));
+                }
+                let value = self.parameter(at, value, parameters)?;
+                Ok(format!("{} {} {value}", self.key_column(at), sign.sql()))
+            },
         )
     }
 
@@ -253,32 +314,6 @@ impl Plan {
 
     fn name(&self, column: usize) -> String {
         format!("t.{}", quote(&self.table.columns[column].name))
-    }
-
-    /// The parameters that a page begins after.
-    fn after(&self, after: Option<&[Value]>) -> Result<Vec<Values>> {
-        let Some(after) = after else {
-            return Ok(Vec::new());
-        };
-        if after.len() != self.key.len() {
-            return Err(Error::invalid(format!(
-                "a page after {} values was asked for, but the key has {}",
-                after.len(),
-                self.key.len()
-            )));
-        }
-        let one = |(value, column): (&Value, &usize)| {
-            let column = &self.table.columns[*column];
-            let mut values = Values::new(&column.encoder);
-            values.push(&column.encoder, value).map_err(|why| {
-                Error::invalid(format!(
-                    "a page cannot begin after this key: column `{}`: {why}",
-                    column.name
-                ))
-            })?;
-            Ok(values)
-        };
-        after.iter().zip(&self.key).map(one).collect()
     }
 
     /// The parameters of some keys. A key that its columns cannot hold has no row, and is left out.

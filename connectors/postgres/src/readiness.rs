@@ -1,14 +1,15 @@
 //! What would keep the source from working, and the statement that mends it; changes nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use lockstep_core::connector::{Finding, Need};
+use lockstep_core::connector::{Finding, Need, Reads};
 use lockstep_core::diagnostic::Severity;
 use lockstep_core::{Error, Result};
 
 use crate::catalog::Table;
 use crate::client::{literal, quote};
-use crate::config::{Config, Endpoint, own_name};
+use crate::config::{Config, Endpoint, Publish, own_name};
 use crate::enter::Server;
 use crate::publication;
 use crate::slot;
@@ -21,7 +22,7 @@ pub(crate) async fn check(
     endpoint: &Endpoint,
     config: &Config,
     system: &str,
-    tables: &[Table],
+    (tables, reads): (&[Table], &BTreeMap<String, Reads>),
     needs: &[Need],
     spool: PathBuf,
 ) -> Result<Vec<Finding>> {
@@ -38,8 +39,12 @@ pub(crate) async fn check(
     }
     let mut captured = Vec::new();
     for table in tables {
-        match capturable(table).and_then(|()| Captured::of(table)) {
-            Ok(table) => captured.push(table),
+        let reads = reads.get(&table.name).cloned().unwrap_or_default();
+        match capturable(table).and_then(|()| Captured::of(table, reads)) {
+            Ok(mut table) => {
+                table.narrow = config.publish == Publish::Wanted;
+                captured.push(table);
+            }
             Err(error) => findings.push(finding(&error)),
         }
         findings.extend(generated(table));
@@ -49,7 +54,7 @@ pub(crate) async fn check(
             findings.extend(late(table, need));
         }
     }
-    role(&mut conn, endpoint, tables, &mut findings).await?;
+    role(&mut conn, endpoint, &captured, &mut findings).await?;
     slots(
         &mut conn,
         &config.slot(system),
@@ -109,7 +114,7 @@ fn late(table: &Table, need: &Need) -> Option<Finding> {
 async fn role(
     conn: &mut Connection,
     endpoint: &Endpoint,
-    tables: &[Table],
+    tables: &[Captured],
     findings: &mut Vec<Finding>,
 ) -> Result<()> {
     let role = quote(&endpoint.user);
@@ -123,7 +128,16 @@ async fn role(
         ));
     }
     for table in tables {
-        let sql = format!("SELECT has_table_privilege({}, 'SELECT')", table.oid);
+        // Columns that nobody reads may stay hidden.
+        let read = table
+            .read()
+            .map(|place| literal(&table.columns[place].name));
+        let read: Vec<String> = read.collect();
+        let sql = format!(
+            "SELECT coalesce(bool_and(has_column_privilege({}, c, 'SELECT')), false) FROM unnest(ARRAY[{}]::text[]) AS c",
+            table.oid,
+            read.join(", ")
+        );
         if !is_true(conn.query(&sql).await?.first()) {
             findings.push(error(
                 format!(
@@ -133,7 +147,7 @@ async fn role(
                 format!(
                     "GRANT USAGE ON SCHEMA {} TO {role}; GRANT SELECT ON {} TO {role}",
                     quote(&table.schema),
-                    table.quoted()
+                    table.quoted
                 ),
             ));
         }
@@ -195,7 +209,9 @@ async fn publications(
     findings: &mut Vec<Finding>,
 ) -> Result<()> {
     let found = publication::look(conn, name, version).await?;
-    let wrong = found.iter().flat_map(|found| found.wrong(name, tables));
+    let wrong = found
+        .iter()
+        .flat_map(|found| found.wrong(name, tables, version));
     findings.extend(wrong.map(|(message, help)| error(message, help)));
     let missing = match &found {
         Some(found) => found.missing(tables),

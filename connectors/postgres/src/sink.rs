@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_core::connector::{
-    Batch, Finding, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
+    Batch, Finding, Incarnation, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
 };
 use lockstep_core::{Change, Column, Kind, Result, Shape, Type};
 use sqlx::postgres::PgConnection;
@@ -114,11 +114,17 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
-    async fn incarnation(&self, table: &str) -> Result<Option<String>> {
+    async fn incarnation(&self, table: &str) -> Result<Option<Incarnation>> {
         let mut lease = self.client.begin("SELECT 1").await?;
         let table = catalog::table(lease.conn(), table).await?;
         lease.keep();
-        Ok(Some(table.oid.to_string()))
+        // A number is given to one column only, also after that is dropped.
+        let columns = table.columns.iter();
+        let columns = columns.map(|column| (column.name.clone(), column.number.to_string()));
+        Ok(Some(Incarnation {
+            table: table.oid.to_string(),
+            columns: columns.collect(),
+        }))
     }
 
     async fn missing(&self) -> Result<Vec<String>> {
@@ -172,7 +178,13 @@ impl Sink for PostgresSink {
         let lazy = batch.follows && !batch.progress.is_empty();
         let begin = if lazy { BEGIN_LAZY } else { BEGIN };
         let mut lease = self.client.begin(begin).await?;
-        let applied = self.attempt(lease.conn(), batch).await;
+        let mut applied = self.attempt(lease.conn(), batch, true).await;
+        if matches!(applied, Err(Failed::NotNew)) {
+            rollback(&mut lease).await?;
+            let begun = sqlx::raw_sql(begin).execute(lease.conn()).await;
+            begun.map_err(|error| failure("cannot begin a transaction", error))?;
+            applied = self.attempt(lease.conn(), batch, false).await;
+        }
         let applied = match applied {
             Ok(()) => match commit(&mut lease).await {
                 Ok(()) => Ok(()),
@@ -184,7 +196,7 @@ impl Sink for PostgresSink {
         let receipt = match applied {
             Ok(()) => committed(batch),
             Err(Failed::Stop(error)) => return Err(error),
-            Err(Failed::Refused(_)) => {
+            Err(Failed::Refused(_) | Failed::NotNew) => {
                 rollback(&mut lease).await?;
                 self.forget(batch);
                 self.find_refused(&mut lease, batch).await?
@@ -204,12 +216,18 @@ impl Sink for PostgresSink {
 }
 
 impl PostgresSink {
-    /// Writes the whole batch.
-    async fn attempt(&self, conn: &mut PgConnection, batch: &Batch) -> Result<(), Failed> {
+    /// Writes the whole batch; `fresh` says that rows may be tried as new ones.
+    async fn attempt(
+        &self,
+        conn: &mut PgConnection,
+        batch: &Batch,
+        fresh: bool,
+    ) -> Result<(), Failed> {
         progress::advance(conn, batch).await.map_err(Failed::Stop)?;
         let all = 0..batch.changes.len();
         let mut refused = Vec::new();
-        self.write(conn, &batch.changes, all, &mut refused).await?;
+        self.write(conn, &batch.changes, all, fresh, &mut refused)
+            .await?;
         match refused.pop() {
             Some((_, outcome)) => Err(Failed::Refused(outcome)),
             None => Ok(()),
@@ -222,6 +240,7 @@ impl PostgresSink {
         conn: &mut PgConnection,
         changes: &[Change],
         places: Range<usize>,
+        fresh: bool,
         refused: &mut Vec<(usize, Outcome)>,
     ) -> Result<(), Failed> {
         let mut targets: Vec<Arc<Target>> = Vec::new();
@@ -240,7 +259,7 @@ impl PostgresSink {
             return Ok(());
         }
         for run in runs {
-            run.write(conn).await?;
+            run.write(conn, fresh).await?;
         }
         Ok(())
     }
@@ -263,7 +282,7 @@ impl PostgresSink {
                 Err(Failed::Refused(outcome)) if part.len() == 1 => {
                     refused.push((part.start, outcome));
                 }
-                Err(Failed::Refused(_)) => push_halves(&mut parts, part),
+                Err(Failed::Refused(_) | Failed::NotNew) => push_halves(&mut parts, part),
             }
         }
         if refused.is_empty() {
@@ -287,7 +306,8 @@ impl PostgresSink {
             .await
             .map_err(stop)?;
         let mut refused = Vec::new();
-        let mut written = self.write(conn, &batch.changes, part, &mut refused).await;
+        let written = self.write(conn, &batch.changes, part, false, &mut refused);
+        let mut written = written.await;
         if let Some((_, outcome)) = refused.pop() {
             written = Err(Failed::Refused(outcome));
         }

@@ -47,7 +47,7 @@ pub(crate) struct Slot {
 }
 
 /// What to do about a position and a slot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     /// Go on after the position.
     GoOn(Cursor),

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
+use lockstep_core::connector::Filter;
 use lockstep_core::{Cell, Error, Result, Row, Value};
 
 use crate::client::{literal, quote};
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) table: usize,
     /// The key behind which to read.
     pub(crate) after: Option<RowKey>,
+    /// What the rows behind it fulfil that are wanted.
+    pub(crate) filter: Option<Filter>,
     /// Rows to read beside that.
     pub(crate) again: Vec<RowKey>,
     /// Whether nothing is read yet: at its mark all rows of before are told to be gone, and what is read later holds every change before it.
@@ -104,8 +107,9 @@ impl Seen {
 
 impl Plan {
     /// The statements that read it.
-    fn sql(&self, table: &Captured) -> String {
-        let names: Vec<String> = table.shape.names().map(quote).collect();
+    fn sql(&self, table: &Captured) -> Result<String> {
+        let read = table.read().map(|place| &table.columns[place].name);
+        let names: Vec<String> = read.map(|name| quote(name)).collect();
         let columns = names.join(", ");
         let key = table.shape.key.iter().map(|c| table.key_column(*c));
         let key: Vec<String> = key.collect();
@@ -125,9 +129,20 @@ impl Plan {
             format!("({key}) IN ({})", again.join(", "))
         };
         sql += &format!("COPY (SELECT {columns} FROM {from} WHERE {again}) TO STDOUT; ");
-        let beyond = self.after.as_ref().map_or(String::new(), |after| {
-            format!("WHERE ({key}) > {} ", row(after))
-        });
+        let mut terms: Vec<String> = Vec::new();
+        terms.extend(
+            self.after
+                .as_ref()
+                .map(|after| format!("({key}) > {}", row(after))),
+        );
+        if let Some(filter) = &self.filter {
+            terms.push(table.condition(filter)?);
+        }
+        let beyond = if terms.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE {} ", terms.join(" AND "))
+        };
         sql += &format!(
             "COPY (SELECT {columns} FROM {from} {beyond}ORDER BY {key} LIMIT {}) TO STDOUT; ",
             self.rows
@@ -137,13 +152,13 @@ impl Plan {
             "SELECT pg_logical_emit_message(true, '{PREFIX}', {}); COMMIT",
             literal(&self.nonce)
         );
-        sql
+        Ok(sql)
     }
 }
 
 /// Reads a chunk.
 pub(crate) async fn read(conn: &mut Connection, plan: Plan, table: &Captured) -> Result<Chunk> {
-    let sql = plan.sql(table);
+    let sql = plan.sql(table)?;
     let mut chunk = Chunk {
         seen: Seen {
             least: 0,
@@ -194,11 +209,9 @@ pub(crate) async fn read(conn: &mut Connection, plan: Plan, table: &Captured) ->
 
 fn parse(line: &[u8], table: &Captured) -> Result<(RowKey, Row)> {
     let mut key = vec![String::new(); table.shape.key.len()];
-    let mut cells = Vec::with_capacity(table.columns.len());
-    for (place, text) in copy_lines(line).enumerate() {
-        let Some(known) = table.columns.get(place) else {
-            break;
-        };
+    let mut cells = vec![Cell::Unchanged; table.columns.len()];
+    for (place, text) in table.read().zip(copy_lines(line)) {
+        let known = &table.columns[place];
         let at = table.shape.key.iter().position(|column| *column == place);
         if let (Some(at), Some(text)) = (at, &text) {
             key[at] = std::str::from_utf8(text)
@@ -208,11 +221,8 @@ fn parse(line: &[u8], table: &Captured) -> Result<(RowKey, Row)> {
                 })?
                 .to_owned();
         }
-        cells.push(Cell::Set(
-            text.map_or(Value::Null, |text| value(&known.decoder, &text)),
-        ));
+        cells[place] = Cell::Set(text.map_or(Value::Null, |text| value(&known.decoder, &text)));
     }
-    cells.resize(table.columns.len(), Cell::Unchanged);
     Ok((key, Row(cells)))
 }
 
@@ -278,6 +288,7 @@ impl Chunk {
         let plan = Plan {
             table: 0,
             after: None,
+            filter: None,
             again: rows
                 .iter()
                 .filter(|row| row.again)

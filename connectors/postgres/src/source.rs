@@ -3,19 +3,22 @@
 //! One loop: ask for room, gather what the server has sent, emit it with the position after it.
 //! What is in hand travels in [`Stream`]; the socket is served by a task of its own, so the server is content while the loop waits for room.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Source};
+use lockstep_core::connector::{
+    Control, Emitter, Filter, Finding, Need, OpenContext, Reads, Source,
+};
 use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Error, Kind, Position, Result, Shape};
 use uuid::Uuid;
 
 use crate::catalog;
 use crate::client::Client;
-use crate::config::{Config, Endpoint, Snapshot, own_name};
+use crate::config::{Config, Endpoint, Publish, Snapshot, own_name};
 use crate::enter::{self, Entered, enter};
 use crate::messages::Messages;
 use crate::position::Cursor;
@@ -46,6 +49,8 @@ const CHUNK_PAUSE: Duration = Duration::from_millis(5);
 const CHUNK_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// How often in a row a chunk may fail.
 const CHUNK_FAILURES_MAX: u32 = 3;
+/// Most changes that are emitted at once: what is gated in one go keeps what was published from being heard of.
+const EMIT_MAX: usize = 1000;
 /// How many rows the first chunk of a table reads at most; later ones follow from how wide they were.
 const FIRST_ROWS: usize = 1000;
 
@@ -61,6 +66,8 @@ pub struct PostgresSource {
     named: Vec<String>,
     /// The tables.
     tables: Vec<String>,
+    /// What of them is wanted.
+    reads: BTreeMap<String, Reads>,
     messages: Vec<Messages>,
 }
 
@@ -82,6 +89,7 @@ impl Source for PostgresSource {
             messages,
             tables: cx.tables.into_iter().filter(is_real).collect(),
             endpoint: config.endpoint(&cx.folder)?,
+            reads: cx.reads,
             client,
             config,
             system: cx.system,
@@ -110,7 +118,7 @@ impl Source for PostgresSource {
             &self.endpoint,
             &self.config,
             &self.system,
-            &tables,
+            (&tables, &self.reads),
             needs,
             spool,
         )
@@ -209,8 +217,11 @@ impl PostgresSource {
         let mut lease = self.client.begin("SELECT 1").await?;
         let mut captured = Vec::with_capacity(self.tables.len());
         for name in &self.tables {
-            let mut table = Captured::of(&catalog::table(lease.conn(), name).await?)?;
+            let found = catalog::table(lease.conn(), name).await?;
+            let reads = self.reads.get(name).cloned().unwrap_or_default();
+            let mut table = Captured::of(&found, reads)?;
             table.outbox = self.config.outbox.contains(name);
+            table.narrow = self.config.publish == Publish::Wanted;
             captured.push(table);
         }
         lease.keep();
@@ -284,7 +295,7 @@ impl Run<'_> {
     /// Reads until there is something to emit: a batch, or a position that is worth telling.
     async fn gather(&mut self, out: &Emitter) -> Result<()> {
         let config = &self.source.config;
-        let (changes_max, bytes_max) = (config.batch_max, config.batch_bytes);
+        let (changes_max, bytes_max) = (config.batch_max.min(EMIT_MAX), config.batch_bytes);
         while let Some(control) = asked(out).await {
             self.obey(control);
         }
@@ -398,14 +409,14 @@ impl Run<'_> {
 
     fn obey(&mut self, control: Control) {
         match control {
-            Control::Backfill { table } => {
+            Control::Backfill { table, filter } => {
                 let known = self
                     .stream
                     .tables
                     .iter()
                     .position(|known| known.name == table);
                 match known {
-                    Some(known) => self.stream.read_again(known),
+                    Some(known) => self.stream.read_part(known, filter),
                     None => {
                         tracing::warn!(%table, known = ?self.source.tables, "no flow reads the table that was to be read again");
                     }
@@ -465,6 +476,13 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What the rows of a table fulfil that it is read for.
+    fn wanted(&self, table: usize) -> Option<Filter> {
+        let table = &self.stream.tables[table];
+        let parts = &self.stream.reading.cursor.parts;
+        parts.wanted(&table.name, &table.reads, &table.shape)
+    }
+
     fn wants_chunk(&self) -> bool {
         self.stream.chunk.is_none()
             && !self.stream.is_placing()
@@ -494,6 +512,7 @@ impl Run<'_> {
                 } else {
                     cursor.again.clone()
                 },
+                filter: self.wanted(table).filter(|_| !clears),
                 clears,
                 rows: if clears { 0 } else { self.rows },
                 bytes: self.source.config.batch_bytes,
@@ -558,9 +577,11 @@ impl Run<'_> {
     async fn looked(&self, table: usize) -> Result<Captured> {
         let known = &self.stream.tables[table];
         let mut lease = self.source.client.begin("SELECT 1").await?;
-        let mut newer = Captured::of(&catalog::table(lease.conn(), &known.name).await?)?;
+        let found = catalog::table(lease.conn(), &known.name).await?;
+        let mut newer = Captured::of(&found, known.reads.clone())?;
         lease.keep();
         newer.outbox = known.outbox;
+        newer.narrow = known.narrow;
         known.still_fits(&newer)?;
         Ok(newer)
     }

@@ -11,6 +11,7 @@ use lockstep_core::{Error, Result, Shape};
 
 use crate::catalog::{ColumnInfo, Table, has_exact_equality};
 use crate::client::quote;
+use crate::copying::Field;
 use crate::encode::Encoder;
 
 /// A target's columns and statements.
@@ -24,6 +25,8 @@ pub(crate) struct Target {
     pub(crate) upsert: Arc<str>,
     /// Writes whole rows that are not there yet, for half of what an upsert costs. Parameters: every column.
     pub(crate) insert: Arc<str>,
+    /// Copies such rows in, for less still; none where the table has rules, or a column whose binary form is not known. Its fields, by column.
+    pub(crate) copy: Option<(String, Vec<Field>)>,
     /// Whether that is worth trying.
     pub(crate) fresh: Fresh,
     /// Removes rows. Parameters: the key's columns, in its order.
@@ -78,6 +81,7 @@ impl Target {
             columns: positions.iter().map(column).collect(),
             upsert: "".into(),
             insert: "".into(),
+            copy: None,
             fresh: Fresh::default(),
             delete: "".into(),
             clear: format!("DELETE FROM {}", table.quoted()).into(),
@@ -90,6 +94,7 @@ impl Target {
                 .any(|column| table.columns[*column].identity_always),
         };
         target.insert = target.make_insert().into();
+        target.copy = target.make_copy(table, &positions);
         target.upsert = target.make_upsert().into();
         target.delete = format!(
             "DELETE FROM {} AS t USING {} WHERE {}",
@@ -190,6 +195,22 @@ impl Target {
             values.collect::<Vec<_>>().join(", "),
             self.rows(&all, false, false),
         )
+    }
+
+    fn make_copy(&self, table: &Table, positions: &[usize]) -> Option<(String, Vec<Field>)> {
+        if table.has_rules {
+            return None;
+        }
+        let fields = positions.iter();
+        let fields = fields.map(|at| Field::for_type(table.columns[*at].base_oid));
+        let fields: Vec<Field> = fields.collect::<Option<_>>()?;
+        let names: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
+        let statement = format!(
+            "COPY {} ({}) FROM STDIN (FORMAT binary)",
+            self.table,
+            names.join(", ")
+        );
+        Some((statement, fields))
     }
 
     fn make_upsert(&self) -> String {

@@ -12,7 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lockstep_core::connector::News;
+use lockstep_core::connector::{Filter, News};
 use lockstep_core::position::Mark;
 use lockstep_core::{Change, Op, Result, Row, Shape};
 
@@ -328,7 +328,7 @@ impl Stream {
             cursor.after = None;
             cursor.todo.remove(0);
             cursor.done.push(name.clone());
-            self.news.push(News::Read(name.clone()));
+            self.news.push(cursor.parts.complete(name));
         }
     }
 
@@ -339,8 +339,15 @@ impl Stream {
 
     /// Reads a table anew from its first row.
     pub(crate) fn read_again(&mut self, table: usize) {
+        self.read_part(table, None);
+    }
+
+    /// Reads rows of a table anew: those that fulfil something, or all.
+    pub(crate) fn read_part(&mut self, table: usize, filter: Option<Filter>) {
         let name = &self.tables[table].name;
         let cursor = &mut self.reading.cursor;
+        let is_due = cursor.todo.contains(name);
+        cursor.parts.ask(name, filter, is_due);
         if cursor.todo.first() == Some(name) {
             cursor.after = None;
             cursor.again.clear();

@@ -6,13 +6,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use lockstep_core::connector::{Filter, Reads};
 use lockstep_core::{Cell, Error, Result, Row, Shape, Type, Value};
 
 use crate::catalog::{ColumnInfo, ReplicaIdentity, Table, TableKind};
-use crate::client::quote;
+use crate::client::{literal, quote};
 use crate::convert::{self, Decoder, oid};
 use crate::pgoutput::{Datum, Relation, Tuple};
 use crate::position::RowKey;
+
+/// The first number of a type that somebody made; a publication's condition takes no such type.
+pub(crate) const FIRST_OWN: u32 = 16_384;
 
 /// The first number of what users define; types below are the same in every database.
 const FIRST_USER_OID: u32 = 16_384;
@@ -44,6 +48,12 @@ pub(crate) struct Captured {
     pub(crate) shape: Arc<Shape>,
     /// The columns as the catalog declares them, one per column of the shape.
     pub(crate) columns: Vec<Known>,
+    /// Which columns and rows are wanted.
+    pub(crate) reads: Reads,
+    /// The columns of the shape that its replica identity holds; none where that is every column.
+    pub(crate) identity: Option<Vec<usize>>,
+    /// Whether a publication of our own tells only what is wanted.
+    pub(crate) narrow: bool,
 }
 
 /// A column as the catalog declares it.
@@ -93,7 +103,7 @@ impl Captured {
     ///
     /// # Errors
     /// What cannot be captured, and how to mend it.
-    pub(crate) fn of(table: &Table) -> Result<Captured> {
+    pub(crate) fn of(table: &Table, reads: Reads) -> Result<Captured> {
         capturable(table)?;
         let kept = |position: &usize| !table.columns[*position].generated;
         let places: Vec<usize> = (0..table.columns.len()).filter(kept).collect();
@@ -134,7 +144,76 @@ impl Captured {
             identified_by_generated: identifies(table, |column| column.generated),
             columns: columns.collect(),
             shape: Arc::new(shape),
+            reads,
+            identity: told(table).map(|told| told.iter().filter_map(place).collect()),
+            narrow: false,
         })
+    }
+
+    /// What a publication says of it where it tells only what is wanted; nothing where that is everything.
+    ///
+    /// Changed and deleted rows are published by what the replica identity holds: without the columns of it, or by a condition on others, the server would refuse to change rows at all.
+    pub(crate) fn published(&self) -> String {
+        let mut said = String::new();
+        if !self.narrow || self.partitioned {
+            return said;
+        }
+        if let Some(identity) = &self.identity {
+            let told = |place: &usize| self.is_read(*place) || identity.contains(place);
+            let told: Vec<usize> = (0..self.columns.len()).filter(told).collect();
+            if told.len() < self.columns.len() {
+                let names = told.iter().map(|place| quote(&self.columns[*place].name));
+                said += &format!(" ({})", names.collect::<Vec<_>>().join(", "));
+            }
+        }
+        let filter = self.reads.filter(&self.shape);
+        let fits = |filter: &Filter| {
+            let place = |column: &str| self.shape.position(column);
+            filter.columns().into_iter().map(place).all(|place| {
+                place.is_some_and(|place| {
+                    let identifies = self.identity.as_ref();
+                    identifies.is_none_or(|identity| identity.contains(&place))
+                        && self.columns[place].kind < FIRST_OWN
+                })
+            })
+        };
+        let condition = filter
+            .filter(fits)
+            .and_then(|filter| self.condition(&filter).ok());
+        if let Some(condition) = condition {
+            said += &format!(" WHERE ({condition})");
+        }
+        said
+    }
+
+    /// Whether a column is read: it is wanted, or of the key.
+    pub(crate) fn is_read(&self, place: usize) -> bool {
+        self.reads.wants(&self.columns[place].name) || self.shape.key.contains(&place)
+    }
+
+    /// The positions of the columns that are read: those that are wanted, and the key.
+    pub(crate) fn read(&self) -> impl Iterator<Item = usize> {
+        (0..self.columns.len()).filter(|place| self.is_read(*place))
+    }
+
+    /// What rows fulfil, in SQL.
+    pub(crate) fn condition(&self, filter: &Filter) -> Result<String> {
+        let find = |column: &str| {
+            self.shape.position(column).ok_or_else(|| {
+                Error::config(format!("table `{}` has no column `{column}`", self.name))
+                    .help("change what is asked of it, or the table")
+            })
+        };
+        filter.sql(
+            &mut |column: &str| find(column).map(|_| quote(column)),
+            &mut |column: &str, sign, value: &Value| {
+                // A type that somebody made may not know the text: it is no label of its `enum`.
+                let is_own = self.columns[find(column)?].kind >= FIRST_OWN;
+                let cast = if is_own { "::text" } else { "" };
+                let value = literal(&value.to_string());
+                Ok(format!("{}{cast} {} {value}", quote(column), sign.sql()))
+            },
+        )
     }
 
     /// The name in SQL, without the tables that inherit from it.
@@ -346,7 +425,9 @@ impl Layout {
                 .iter()
                 .position(|c| c.is_some_and(|(p, _)| p == place))
         };
-        let missing = (0..captured.columns.len()).any(|place| found(place).is_none());
+        // A publication need not tell what nobody reads.
+        let missing = (0..captured.columns.len())
+            .any(|place| captured.is_read(place) && found(place).is_none());
         let key: Option<Vec<usize>> = captured
             .shape
             .key
@@ -487,6 +568,9 @@ pub(crate) mod tests {
                 key: vec![0],
             }),
             columns: names.iter().map(known).collect(),
+            reads: Reads::default(),
+            identity: None,
+            narrow: false,
         }
     }
 

@@ -14,6 +14,7 @@ use sqlx::query::Query;
 use sqlx::{Postgres, postgres::PgArguments};
 
 use crate::client::{by_state, failure, sql, sqlstate, words};
+use crate::copying;
 use crate::encode::Values;
 use crate::sink::{BOUND, is_for};
 use crate::statements::Target;
@@ -21,7 +22,7 @@ use crate::statements::Target;
 /// Most bytes of values that one run sends; a larger row still travels, alone.
 const RUN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Fewest rows that are tried as new ones: below, the savepoint costs more than it saves.
+/// Fewest rows that are tried as new ones: below, it saves less than one try that fails costs.
 const FRESH_MIN: usize = 32;
 
 /// What one statement writes, column by column.
@@ -56,6 +57,8 @@ pub(crate) struct Run {
 pub(crate) enum Failed {
     /// The target refuses something in it; the outcome is that of a change that stands alone.
     Refused(Outcome),
+    /// Rows that the source has made are not all new here, so they have to be written wherever they are; the transaction is over.
+    NotNew,
     /// Nothing can be written.
     Stop(Error),
 }
@@ -232,8 +235,8 @@ impl Run {
         Ok(())
     }
 
-    /// Writes the run.
-    pub(crate) async fn write(&self, conn: &mut PgConnection) -> Result<(), Failed> {
+    /// Writes the run; `fresh` says that rows may be tried as new ones.
+    pub(crate) async fn write(&self, conn: &mut PgConnection, fresh: bool) -> Result<(), Failed> {
         let target = &self.target;
         let failed = |error| self.failed(error);
         if self.clear {
@@ -250,7 +253,7 @@ impl Run {
             let delete = self.deletes.query(Arc::clone(&target.delete));
             delete.execute(&mut *conn).await.map_err(failed)?;
         }
-        self.insert(conn).await?;
+        self.insert(conn, fresh).await?;
         if !self.upserts.is_empty() {
             let upsert = self.upserts.query(Arc::clone(&target.upsert));
             upsert.execute(&mut *conn).await.map_err(failed)?;
@@ -270,35 +273,47 @@ impl Run {
     }
 
     /// Writes rows that the source has made: as new ones where they are many and nothing speaks against it, or else wherever they are.
-    async fn insert(&self, conn: &mut PgConnection) -> Result<(), Failed> {
+    async fn insert(&self, conn: &mut PgConnection, fresh: bool) -> Result<(), Failed> {
         let (target, rows) = (&self.target, &self.inserts);
         let failed = |error| self.failed(error);
         if rows.is_empty() {
             return Ok(());
         }
-        if rows.rows >= FRESH_MIN && target.fresh.is_likely() {
-            let begun = sqlx::raw_sql("SAVEPOINT fresh").execute(&mut *conn).await;
-            begun.map_err(failed)?;
-            let insert = rows.query(Arc::clone(&target.insert));
-            let end = match insert.execute(&mut *conn).await {
-                Ok(_) => {
+        // Without a savepoint, which would cost every batch two round trips to spare a few one more try.
+        if fresh && rows.rows >= FRESH_MIN && target.fresh.is_likely() {
+            return match self.insert_new(conn).await {
+                Ok(()) => {
                     target.fresh.was_right();
-                    "RELEASE fresh"
+                    Ok(())
                 }
                 Err(sqlx::Error::Database(_)) => {
                     target.fresh.was_wrong();
-                    "ROLLBACK TO fresh; RELEASE fresh"
+                    Err(Failed::NotNew)
                 }
-                Err(error) => return Err(failed(error)),
+                Err(error) => Err(failed(error)),
             };
-            let ended = sqlx::raw_sql(end).execute(&mut *conn).await;
-            ended.map_err(failed)?;
-            if end.starts_with("RELEASE") {
-                return Ok(());
-            }
         }
         let upsert = rows.query(Arc::clone(&target.upsert));
         upsert.execute(conn).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Writes rows that are not there yet.
+    async fn insert_new(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
+        let (target, rows) = (&self.target, &self.inserts);
+        let copied = target.copy.as_ref();
+        let copied = copied.and_then(|(statement, fields)| {
+            let rows = copying::rows(fields, &rows.values)?;
+            Some((statement, rows))
+        });
+        let Some((statement, copied)) = copied else {
+            let insert = rows.query(Arc::clone(&target.insert));
+            insert.execute(conn).await?;
+            return Ok(());
+        };
+        let mut copy = conn.copy_in_raw(statement).await?;
+        copy.send(copied).await?;
+        copy.finish().await?;
         Ok(())
     }
 

@@ -30,6 +30,7 @@ async fn all(reader: &dyn DynReader, table: &str, columns: &[&str], key: &[&str]
             key: &key,
             after: after.as_deref(),
             limit: 2,
+            ..Page::default()
         };
         let more = reader.scan(page).await.unwrap();
         let last = more.len() < 2;

@@ -91,6 +91,7 @@ impl<const KIND: usize> System for Odd<KIND> {
             system: self.database.name().to_owned(),
             folder: self.folder(),
             tables: self.tables(),
+            reads: Default::default(),
         }
     }
 }

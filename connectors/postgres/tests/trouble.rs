@@ -24,6 +24,7 @@ async fn open_error(url: &str, folder: &Path) -> Error {
         system: "app".to_owned(),
         folder: folder.to_owned(),
         tables: Vec::new(),
+        reads: Default::default(),
     };
     fails(connector().open_reader(config(url), cx).await)
 }
@@ -216,6 +217,7 @@ async fn a_server_killed_at_any_moment_loses_nothing_and_doubles_nothing() {
         system: "killed".to_owned(),
         folder: PathBuf::from("."),
         tables: vec!["t".to_owned()],
+        reads: Default::default(),
     };
     let sink: Arc<dyn DynSink> = connector()
         .open_sink(config(&server.url("postgres")), cx)
@@ -315,6 +317,7 @@ async fn a_server_is_who_its_certificate_says_or_it_is_not_spoken_to() {
             system: "tls".to_owned(),
             folder: folder.path().to_owned(),
             tables: Vec::new(),
+            reads: Default::default(),
         };
         let reader = connector().open_reader(config(&good), cx).await;
         assert!(reader.is_ok(), "{good}: {:?}", reader.err());

@@ -17,6 +17,7 @@ mod slots;
 mod snapshots;
 mod starts;
 mod types;
+mod wanted;
 
 use lockstep_core::change::Op;
 use lockstep_core::{Change, Value};

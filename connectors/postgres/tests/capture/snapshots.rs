@@ -43,7 +43,10 @@ async fn a_snapshot_under_heavy_writing_ends_in_the_same_state() {
     while writers.iter().any(|writer| !writer.is_finished()) {
         // One snapshot after the other, as long as somebody writes.
         let table = "t".to_owned();
-        let asked = run.feed.control.send(Control::Backfill { table });
+        let asked = run.feed.control.send(Control::Backfill {
+            table,
+            filter: None,
+        });
         asked.await.unwrap();
         told.extend(
             run.until(|told| told.iter().any(|change| change.op == Op::Snapshot))
@@ -125,7 +128,10 @@ async fn a_commit_that_waits_for_a_standby_holds_up_the_snapshot_and_not_the_cha
         let told = async {
             assert_eq!(ops(&run.changes(1).await), [(Op::Created, 10)]);
             let table = "t".to_owned();
-            let asked = run.feed.control.send(Control::Backfill { table });
+            let asked = run.feed.control.send(Control::Backfill {
+                table,
+                filter: None,
+            });
             asked.await.unwrap();
             for id in 11..14 {
                 let insert =

@@ -37,7 +37,10 @@ async fn a_source_that_never_reads_tables_tells_changes_only() {
     let table = "u".to_owned();
     run.feed
         .control
-        .send(Control::Backfill { table })
+        .send(Control::Backfill {
+            table,
+            filter: None,
+        })
         .await
         .unwrap();
     let told = run.changes(2).await;

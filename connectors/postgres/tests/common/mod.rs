@@ -35,6 +35,7 @@ pub(crate) fn context(database: &Database, tables: &[&str]) -> OpenContext {
         system: database.name().to_owned(),
         folder: PathBuf::from("."),
         tables: tables.iter().map(|name| (*name).to_owned()).collect(),
+        reads: Default::default(),
     }
 }
 

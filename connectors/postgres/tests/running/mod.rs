@@ -3,10 +3,11 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lockstep_core::connector::{Emitted, Feed, Finding, Need, OpenContext, RawConfig, feed};
+use lockstep_core::connector::{Emitted, Feed, Finding, Need, OpenContext, RawConfig, Reads, feed};
 use lockstep_core::{Change, Error, Position, Result, Row, Value};
 use lockstep_postgres::connector;
 use lockstep_servers::postgres::Database;
@@ -22,6 +23,7 @@ pub(crate) struct Setup {
     pub(crate) system: String,
     pub(crate) config: RawConfig,
     pub(crate) tables: Vec<String>,
+    pub(crate) reads: BTreeMap<String, Reads>,
 }
 
 /// A folder that is made only when a transaction is large.
@@ -45,7 +47,18 @@ impl Setup {
             system: system.to_owned(),
             config: serde_json::from_value(json!({ "url": url, "spool": spool(system) })).unwrap(),
             tables: tables.iter().map(|name| (*name).to_owned()).collect(),
+            reads: BTreeMap::new(),
         }
+    }
+
+    /// Only these columns of a table are wanted, and only rows of which an expression is true.
+    pub(crate) fn wanting(mut self, table: &str, columns: &[&str], filter: Option<&str>) -> Setup {
+        let reads = Reads {
+            columns: Some(columns.iter().map(|name| (*name).to_owned()).collect()),
+            filters: filter.into_iter().map(str::to_owned).collect(),
+        };
+        self.reads.insert(table.to_owned(), reads);
+        self
     }
 
     /// Slots belong to the whole cluster, so a system bears its database's name.
@@ -63,6 +76,7 @@ impl Setup {
             system: self.system.clone(),
             folder: PathBuf::from("."),
             tables: self.tables.clone(),
+            reads: self.reads.clone(),
         }
     }
 
