@@ -1,5 +1,6 @@
 //! What the server says of collections: what they are, what they record, which indexes they have.
 
+use lockstep_core::contract::drift::GONE;
 use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Error, Result};
 use mongodb::bson::spec::BinarySubtype;
@@ -51,6 +52,7 @@ pub(crate) async fn collection(client: &Client, name: &str) -> Result<Collection
             Err(Error::config(format!(
                 "there is no collection `{name}` in database `{database}`"
             ))
+            .code(GONE)
             .help(format!(
                 "{hint}; an empty one is made by: db.createCollection(\"{name}\", {{changeStreamPreAndPostImages: {{enabled: true}}}})"
             )))

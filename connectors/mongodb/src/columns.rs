@@ -7,13 +7,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use lockstep_core::{Column, Result, Shape};
+use lockstep_core::connector::{Filter, Sign};
+use lockstep_core::diagnostic::suggestion;
+use lockstep_core::{Column, Error, Result, Shape};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 
 use crate::catalog::{self, Collection};
 use crate::client::{Client, failure};
 use crate::config::{ColumnType, Config, is_path};
-use crate::convert::Form;
+use crate::convert::{Form, sought, sought_id};
 use crate::sample::Sample;
 
 /// Most bytes of documents that are looked at.
@@ -74,6 +76,60 @@ struct Found {
 }
 
 impl Table {
+    /// What documents fulfil, as the server judges it.
+    pub(crate) fn condition(&self, filter: &Filter) -> Result<Document> {
+        let check = |column: &String| {
+            self.shape.position(column).ok_or_else(|| {
+                let name = &self.collection.name;
+                let message = format!("collection `{name}` has no column `{column}`");
+                let known: Vec<&str> = self.shape.names().collect();
+                Error::config(message).help(suggestion(column, known))
+            })
+        };
+        Ok(match filter {
+            Filter::Compare(column, sign, value) => {
+                let form = self.fields.list[check(column)?].form;
+                let value = if column == ID {
+                    sought_id(value, form)
+                } else {
+                    sought(value, form)
+                };
+                let value = value.ok_or_else(|| {
+                    Error::invalid("documents cannot be sought by this value")
+                        .with("column", column)
+                })?;
+                let sign = match sign {
+                    Sign::Equal => "$eq",
+                    Sign::NotEqual => "$ne",
+                    Sign::Less => "$lt",
+                    Sign::LessOrEqual => "$lte",
+                    Sign::Greater => "$gt",
+                    Sign::GreaterOrEqual => "$gte",
+                };
+                doc! { column: { sign: value } }
+            }
+            Filter::IsNull(column) => {
+                check(column)?;
+                doc! { column: null }
+            }
+            Filter::IsNotNull(column) => {
+                check(column)?;
+                doc! { column: { "$ne": null } }
+            }
+            Filter::All(parts) | Filter::Any(parts) => {
+                let parts = parts.iter().map(|part| self.condition(part));
+                let parts = parts.collect::<Result<Vec<Document>>>()?;
+                match (filter, parts.is_empty()) {
+                    (Filter::All(_), true) => doc! {},
+                    // The server refuses a choice of nothing; no document is without its identity.
+                    (_, true) => doc! { ID: { "$exists": false } },
+                    (Filter::All(_), false) => doc! { "$and": parts },
+                    (_, false) => doc! { "$or": parts },
+                }
+            }
+        })
+    }
+
     /// Looks a collection and its columns up.
     pub(crate) async fn find(client: &Client, config: &Config, name: &str) -> Result<Table> {
         let collection = catalog::collection(client, name).await?;
@@ -120,6 +176,7 @@ impl Table {
             kind: found.form.kind(),
             nullable: found.nullable,
             length: None,
+            list: false,
         };
         let shape = Shape {
             name: collection.name.clone(),

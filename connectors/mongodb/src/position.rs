@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_core::Position;
+use lockstep_core::connector::{Filter, News, Parts};
 use lockstep_core::position::Mark;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +27,7 @@ pub(crate) struct Reading {
 }
 
 /// The connector's note in a [`Position`].
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Cursor {
     /// The `_data` of the resume token behind which the changes go on.
     pub(crate) token: String,
@@ -51,6 +52,9 @@ pub(crate) struct Cursor {
     /// The `_id` of the last document read of the first of them, as the bytes of a document in hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<String>,
+    /// Which rows are wanted of those that are read again in part.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub(crate) parts: Parts,
 }
 
 impl Reading {
@@ -95,6 +99,13 @@ impl Cursor {
 
     /// Has a collection read from its first document, after those that are read already.
     pub(crate) fn read_again(&mut self, name: &str) {
+        self.read_part(name, None);
+    }
+
+    /// Has documents of a collection read again: those that fulfil something, or all.
+    pub(crate) fn read_part(&mut self, name: &str, filter: Option<Filter>) {
+        let is_due = self.todo.iter().any(|todo| todo == name);
+        self.parts.ask(name, filter, is_due);
         if self.todo.first().is_some_and(|first| first == name) {
             self.after = None;
             return;
@@ -105,12 +116,15 @@ impl Cursor {
     }
 
     /// The snapshot of the first collection is complete.
-    pub(crate) fn complete(&mut self) {
-        if !self.todo.is_empty() {
-            let name = self.todo.remove(0);
-            self.done.push(name);
-        }
+    pub(crate) fn complete(&mut self) -> Option<News> {
         self.after = None;
+        if self.todo.is_empty() {
+            return None;
+        }
+        let name = self.todo.remove(0);
+        let news = self.parts.complete(&name);
+        self.done.push(name);
+        Some(news)
     }
 }
 

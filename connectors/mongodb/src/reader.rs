@@ -67,25 +67,49 @@ impl Reader for MongoReader {
         }
         let after = page.after.map(|after| plan.values(after)).transpose()?;
         let limit = i64::try_from(page.limit).unwrap_or(i64::MAX);
+        let until = page.until.map(|until| plan.values(until)).transpose()?;
+        if page.after.is_some() && page.after == page.until {
+            // Nothing lies between a key and itself, and the server takes no such bounds.
+            return Ok(Vec::new());
+        }
         let mut options = FindOptions::default();
-        (options.limit, options.sort) = (Some(limit), Some(plan.order()));
-        let mut filter = plan.has_key();
-        match (plan.index(&known), after) {
-            (Some(hint), after) => {
+        (options.limit, options.sort) = (Some(limit), Some(plan.order(page.backwards)));
+        let mut terms = vec![plan.has_key()];
+        if let Some(condition) = page.filter {
+            terms.push(known.table.condition(condition)?);
+        }
+        let mut last = None;
+        match plan.index(&known) {
+            Some(hint) => {
                 options.hint = Some(Hint::Keys(hint));
                 if let Some(after) = after {
-                    filter.insert("$nor", vec![plan.equals(&after)]);
+                    terms.push(doc! { "$nor": [plan.equals(&after)] });
                     options.min = Some(plan.bound(&after));
                 }
+                if let Some(until) = until {
+                    // An index is read up to a bound that it leaves out, so its document is read by itself.
+                    options.max = Some(plan.bound(&until));
+                    last = Some(plan.equals(&until));
+                }
             }
-            (None, after) => {
+            None => {
                 options.allow_disk_use = Some(true);
                 if let Some(after) = after {
-                    filter.insert("$expr", plan.beyond(after));
+                    terms.push(doc! { "$expr": plan.beyond(after) });
+                }
+                if let Some(until) = until {
+                    terms.push(doc! { "$nor": [{ "$expr": plan.beyond(until) }] });
                 }
             }
         }
-        self.find(&plan, filter, options).await
+        let found = doc! { "$and": terms.clone() };
+        let mut rows = self.find(&plan, found, options).await?;
+        if let Some(last) = last.filter(|_| rows.len() < page.limit) {
+            terms.push(last);
+            let last = self.find(&plan, doc! { "$and": terms }, FindOptions::default());
+            rows.extend(last.await?);
+        }
+        Ok(rows)
     }
 
     async fn fetch(
@@ -201,12 +225,11 @@ impl Plan {
         projection
     }
 
-    fn order(&self) -> Document {
-        let ascending = self
-            .key
-            .iter()
-            .map(|(name, _)| (name.clone(), Bson::Int32(1)));
-        ascending.collect()
+    fn order(&self, backwards: bool) -> Document {
+        let way = if backwards { -1 } else { 1 };
+        let each = self.key.iter();
+        each.map(|(name, _)| (name.clone(), Bson::Int32(way)))
+            .collect()
     }
 
     /// Leaves out documents that nothing identifies.
@@ -224,7 +247,7 @@ impl Plan {
                 .iter()
                 .eq(self.key.iter().map(|(name, _)| name))
         };
-        known.uniques.iter().find(is_key).map(|_| self.order())
+        known.uniques.iter().find(is_key).map(|_| self.order(false))
     }
 
     fn values(&self, after: &[Value]) -> Result<Vec<Bson>> {

@@ -6,12 +6,14 @@ use mongodb::bson::Document;
 
 use crate::client::write_failure;
 
+/// A column lies within a field that is no document.
+const CLOSED: i32 = 28;
 /// Codes by which a server refuses what a change asks for, whoever asks again.
 const REFUSES: [(i32, &str); 15] = [
     (2, "it holds a value that MongoDB does not take"),
     (9, "it holds a name that MongoDB does not take"),
     (14, "a value has a type that does not fit what stands there"),
-    (28, "a column lies within a field that is no document"),
+    (CLOSED, "a column lies within a field that is no document"),
     (40, "two of its columns lie within each other"),
     (52, "a name begins with `$`"),
     (54, "a name begins with `$`"),
@@ -34,6 +36,8 @@ const NAMES_MAX: usize = 5;
 pub(crate) enum Failed {
     /// The target refuses this change.
     Refused(usize, Outcome),
+    /// The target refuses this change as long as a field above one of its columns is no document.
+    Closed(usize, Outcome),
     /// Somebody was in the way; the whole transaction can be tried again.
     Again(Box<mongodb::error::Error>),
     /// Nothing can be written.
@@ -95,6 +99,14 @@ pub(crate) fn answered(reply: &Document) -> Answer {
 /// Whether a code of a statement says that the change is at fault.
 pub(crate) fn is_refusal(code: i32) -> bool {
     code == DUPLICATE || code == VALIDATION || known(code).is_some()
+}
+
+/// How a statement failed, by its code.
+pub(crate) fn refused(place: usize, code: i32, reason: String) -> Failed {
+    match code {
+        CLOSED => Failed::Closed(place, rejected(reason)),
+        _ => Failed::Refused(place, rejected(reason)),
+    }
 }
 
 pub(crate) fn rejected(reason: impl Into<String>) -> Outcome {

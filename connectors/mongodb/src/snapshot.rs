@@ -25,7 +25,7 @@ pub(crate) enum Read<T> {
 pub(crate) async fn chunk(
     client: &Client,
     name: &str,
-    after: Option<&str>,
+    (after, filter): (Option<&str>, Option<Document>),
     as_of: u64,
     limit: usize,
 ) -> Result<Read<Vec<RawDocumentBuf>>> {
@@ -39,7 +39,13 @@ pub(crate) async fn chunk(
     if let Some(after) = &after {
         // A bound of the index compares across types, which a filter does not.
         find.insert("min", doc! { ID: after.clone() });
-        find.insert("filter", doc! { ID: { "$ne": after.clone() } });
+    }
+    let behind = after
+        .as_ref()
+        .map(|after| doc! { ID: { "$ne": after.clone() } });
+    let terms: Vec<Document> = behind.into_iter().chain(filter).collect();
+    if !terms.is_empty() {
+        find.insert("filter", doc! { "$and": terms });
     }
     find.extend(doc! { "limit": limit, "batchSize": limit, "singleBatch": true });
     let found = read(client, name, find, as_of).await?;

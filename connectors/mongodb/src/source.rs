@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Source};
+use lockstep_core::connector::{Control, Emitter, Finding, Need, News, OpenContext, Reads, Source};
 use lockstep_core::{Error, Position, Result, Shape};
 
 use crate::client::{Client, is_lost};
@@ -96,7 +96,7 @@ impl MongoSource {
             told_at: Instant::now(),
             looked: false,
             told: false,
-            completed: false,
+            completed: Vec::new(),
             chunk_at: Instant::now(),
             waits_since: None,
             lost: false,
@@ -132,8 +132,8 @@ struct Run<'s> {
     looked: bool,
     /// Whether anything was emitted since the beginning.
     told: bool,
-    /// Whether the snapshot of a collection is complete and nobody knows.
-    completed: bool,
+    /// Collections whose reading is complete, which nobody knows yet.
+    completed: Vec<News>,
     /// Before this no chunk is read.
     chunk_at: Instant,
     /// Since when no chunk could be read.
@@ -151,8 +151,9 @@ impl Run<'_> {
             let reading = &self.teller.reading;
             self.told_token.clone_from(&reading.cursor.token);
             self.told_at = Instant::now();
-            (self.told, self.completed) = (true, false);
-            slot.emit(changes, reading.position())?;
+            self.told = true;
+            let news = std::mem::take(&mut self.completed);
+            slot.tell(changes, reading.position(), news)?;
         }
     }
 
@@ -218,7 +219,7 @@ impl Run<'_> {
     fn is_worth_telling(&self) -> bool {
         let first = !self.told && self.looked;
         let moved = self.teller.reading.cursor.token != self.told_token;
-        first || self.completed || (moved && self.told_at.elapsed() >= IDLE_ADVANCE)
+        first || !self.completed.is_empty() || (moved && self.told_at.elapsed() >= IDLE_ADVANCE)
     }
 
     /// Waits for the stream, the runtime, or the time to look after something.
@@ -240,10 +241,10 @@ impl Run<'_> {
 
     fn obey(&mut self, control: Control) {
         match control {
-            Control::Backfill { table } if self.source.tables.contains(&table) => {
-                self.teller.reading.cursor.read_again(&table);
+            Control::Backfill { table, filter } if self.source.tables.contains(&table) => {
+                self.teller.reading.cursor.read_part(&table, filter);
             }
-            Control::Backfill { table } => {
+            Control::Backfill { table, .. } => {
                 tracing::warn!(%table, known = ?self.source.tables, "no flow reads the table that was to be read again");
             }
             other => tracing::warn!(?other, "the mongodb source cannot do what was asked"),
@@ -270,9 +271,18 @@ impl Run<'_> {
         let (Some(as_of), Some(name)) = (self.teller.through, cursor.todo.first()) else {
             return Ok(false);
         };
+        let mut tables = self.teller.tables.iter();
+        let table = tables.find(|table| table.collection.name == *name);
+        // Documents may hold anything anywhere; what a filter cannot judge is for the gate to name, so every document is read.
+        let reads = Reads::default();
+        let filter = table.and_then(|table| {
+            let wanted = cursor.parts.wanted(name, &reads, &table.shape)?;
+            Some(table.condition(&wanted))
+        });
+        let part = (cursor.after.as_deref(), filter.transpose()?);
         let client = &self.source.client;
         let rows = self.source.config.snapshot_rows;
-        let read = snapshot::chunk(client, name, cursor.after.as_deref(), as_of, rows).await?;
+        let read = snapshot::chunk(client, name, part, as_of, rows).await?;
         let Read::There(documents) = read else {
             self.chunk_at = Instant::now() + CHUNK_PAUSE;
             self.teller.through = None;
@@ -281,8 +291,7 @@ impl Run<'_> {
         };
         self.waits_since = None;
         if documents.is_empty() {
-            self.teller.reading.cursor.complete();
-            self.completed = true;
+            self.completed.extend(self.teller.reading.cursor.complete());
         } else {
             self.teller.as_of = as_of;
             self.teller.waiting = documents.into();

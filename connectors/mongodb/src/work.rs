@@ -67,6 +67,7 @@ impl Work {
                 given_up,
                 started: Instant::now(),
                 refused: HashMap::new(),
+                opens: false,
             };
             attempts.run(&mut held).await
         });
@@ -82,6 +83,8 @@ struct Attempts<'w> {
     given_up: Arc<AtomicBool>,
     started: Instant,
     refused: HashMap<usize, Outcome>,
+    /// Whether nulls above columns are made documents first. They are rare, and looking for them is not free, so that is done once one stood in the way.
+    opens: bool,
 }
 
 impl Attempts<'_> {
@@ -98,7 +101,8 @@ impl Attempts<'_> {
                     refused.sort_by_key(|(place, _)| *place);
                     return Ok(Receipt::RolledBack(refused));
                 }
-                Err(Failed::Refused(place, outcome)) => {
+                Err(Failed::Closed(..)) if !self.opens => self.opens = true,
+                Err(Failed::Refused(place, outcome) | Failed::Closed(place, outcome)) => {
                     self.refused.insert(place, outcome);
                 }
                 Err(Failed::Again(_)) if self.started.elapsed() < PATIENCE => {
@@ -154,7 +158,7 @@ impl Attempts<'_> {
         };
         for run in runs {
             self.must_go_on()?;
-            run.write(client, session).await?;
+            run.write(client, session, self.opens).await?;
         }
         self.must_go_on()
     }

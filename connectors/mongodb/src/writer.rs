@@ -4,7 +4,7 @@
 //! A key change stands alone, because what is written depends on what is there.
 //! Knows nothing of progress or lanes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use lockstep_core::change::Op;
@@ -16,7 +16,7 @@ use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use crate::client::Client;
 use crate::columns::{Field, ID, Table};
 use crate::convert::write;
-use crate::refusal::{Failed, answered, is_refusal, rejected};
+use crate::refusal::{Failed, answered, is_refusal, refused, rejected};
 
 /// Most bytes of statements that one command sends; the server takes 16 MB in all.
 const RUN_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -24,6 +24,8 @@ const RUN_BYTES_MAX: usize = 8 * 1024 * 1024;
 const STATEMENT_MAX: usize = 15 * 1024 * 1024;
 /// Most statements that one command sends.
 const RUN_MAX: usize = 10_000;
+/// Most keys whose documents are looked through at a time.
+const OPENED_MAX: usize = 500;
 const PARTIAL: &str = "the target has no such document, and only some of its columns were sent: a whole row is needed";
 
 /// A shape of changes, and where its columns stand in a collection's documents.
@@ -94,6 +96,15 @@ impl Target {
     fn bson(&self, column: usize, value: &Value) -> Result<Bson, String> {
         let written = write(value, self.fields[column].form);
         written.map_err(|why| format!("column `{}`: {why}", self.name(column)))
+    }
+
+    /// The fields above its columns, each after those above it.
+    fn parents(&self) -> BTreeSet<String> {
+        let of = |field: &Field| {
+            let parts = field.path.clone();
+            (1..parts.len()).map(move |depth| parts[..depth].join("."))
+        };
+        self.fields.iter().flat_map(of).collect()
     }
 
     /// What finds the row of a key.
@@ -266,19 +277,32 @@ fn open<'r>(runs: &'r mut Vec<Run>, target: &Arc<Target>, key: &Key, bytes: usiz
 }
 
 impl Run {
-    /// Writes the run.
+    /// Writes the run; `opens` says that a null above a column is made a document first.
     pub(crate) async fn write(
         &self,
         client: &Client,
         session: &mut ClientSession,
+        opens: bool,
     ) -> Result<(), Failed> {
         match self {
             Run::Clear(target) => {
                 let all = [raw_or_empty(&doc! { "q": {}, "limit": 0 })];
                 deletes(client, session, &target.collection, &all).await
             }
-            Run::Move(target, moved) => moved.write(client, session, target).await,
-            Run::Rows(rows) => rows.write(client, session).await,
+            Run::Move(target, moved) => {
+                if opens {
+                    let keys = [&moved.old, &moved.new];
+                    open_parents(client, session, target, keys.into_iter()).await?;
+                }
+                moved.write(client, session, target).await
+            }
+            Run::Rows(rows) => {
+                if opens {
+                    let keys = rows.puts.iter().map(|put| &put.key);
+                    open_parents(client, session, &rows.target, keys).await?;
+                }
+                rows.write(client, session).await
+            }
         }
     }
 }
@@ -361,6 +385,32 @@ impl Move {
         let statement = raw_or_empty(&doc! { "q": self.old.clone(), "limit": 1 });
         deletes(client, session, collection, &[statement]).await
     }
+}
+
+/// Makes documents of the nulls above the columns of these keys' documents, so that columns can be set within them; other values stay, and stay in the way.
+async fn open_parents<'k>(
+    client: &Client,
+    session: &mut ClientSession,
+    target: &Target,
+    keys: impl Iterator<Item = &'k Document> + Clone,
+) -> Result<(), Failed> {
+    for parent in target.parents() {
+        for some in keys.clone().collect::<Vec<_>>().chunks(OPENED_MAX) {
+            let any: Vec<Bson> = some.iter().map(|key| Bson::from((*key).clone())).collect();
+            let is_null = doc! { "$or": any, &parent: { "$type": "null" } };
+            let statement = doc! { "q": is_null, "u": { "$set": { &parent: {} } }, "multi": true };
+            let collection = &target.collection;
+            updates(
+                client,
+                session,
+                collection,
+                [&raw_or_empty(&statement)],
+                &[],
+            )
+            .await?;
+        }
+    }
+    Ok(())
 }
 
 /// Statements were made raw once to see that they can be, so this does not fail.
@@ -451,7 +501,7 @@ async fn run(
         return Ok(answer.count);
     };
     match places.get(index) {
-        Some(place) if is_refusal(code) => Err(Failed::Refused(*place, rejected(reason))),
+        Some(place) if is_refusal(code) => Err(refused(*place, code, reason)),
         _ => Err(Failed::Stop(lockstep_core::Error::unexpected(format!(
             "the server did not write: {reason}"
         )))),

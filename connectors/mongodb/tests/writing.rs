@@ -119,12 +119,24 @@ async fn only_what_is_mapped_and_sent_is_written() {
         db.all("c").await,
         [doc! { "_id": oid(1), "address": { "zip": 7 }, "own": [1] }]
     );
+    // A null where its document would stand is in nobody's way.
+    db.collection("c")
+        .update_one(doc! {}, doc! { "$set": { "address": null } })
+        .await
+        .unwrap();
+    let values = [id.clone(), Value::Null, Value::text("Trier"), Value::Null];
+    let inside = sink.apply(&step(2, vec![upsert(&shape, values)])).await;
+    assert!(is_committed(&inside));
+    assert_eq!(
+        db.all("c").await,
+        [doc! { "_id": oid(1), "address": { "city": "Trier" }, "own": [1] }]
+    );
     db.collection("c")
         .update_one(doc! {}, doc! { "$set": { "address": "Main street" } })
         .await
         .unwrap();
     let within = upsert(&shape, [id, Value::Null, Value::text("Kiel"), Value::Null]);
-    let refusals = refused(sink.apply(&step(2, vec![within])).await);
+    let refusals = refused(sink.apply(&step(3, vec![within])).await);
     assert!(
         refusals[0].1.contains("no document") && !refusals[0].1.contains("Main"),
         "{refusals:?}"

@@ -4,14 +4,15 @@
 
 use std::sync::Arc;
 
+use lockstep_core::contract::drift::GONE;
 use lockstep_core::diagnostic::suggestion;
-use lockstep_core::{Column, Error, Result, Shape};
+use lockstep_core::{Column, Error, Result, Shape, Type};
 use mysql_async::Conn;
 
 use crate::client::{Client, failure, texts};
 use crate::convert::Form;
 use crate::declared::{self, Declared};
-use crate::names::{TableName, literal};
+use crate::names::{TableName, literal, quote};
 
 /// A table as the database declares it.
 #[derive(Clone, Debug)]
@@ -122,9 +123,18 @@ impl Table {
         index.columns.as_deref()
     }
 
-    /// The shape with every column.
+    /// The shape with every column, as a source or a reader tells it.
     pub(crate) fn shape(&self) -> Result<Shape> {
-        let columns = self.columns.iter().map(ColumnInfo::column).collect();
+        self.shape_of(ColumnInfo::column)
+    }
+
+    /// The shape with every column, as a target takes it.
+    pub(crate) fn target_shape(&self) -> Result<Shape> {
+        self.shape_of(ColumnInfo::taking)
+    }
+
+    fn shape_of(&self, column: fn(&ColumnInfo) -> Column) -> Result<Shape> {
+        let columns = self.columns.iter().map(column).collect();
         let key = self.key().ok_or_else(|| self.no_key())?;
         Ok(Shape {
             name: self.spelled.clone(),
@@ -154,6 +164,30 @@ impl ColumnInfo {
             self.form.kind(self.precision, self.scale),
             self.nullable,
         )
+        .within(self.length())
+    }
+
+    /// The column as a target: what it can take, which for a `bigint unsigned` is more than an integer of the contract's is.
+    pub(crate) fn taking(&self) -> Column {
+        let mut column = self.column();
+        if self.unsigned && self.declared.starts_with("bigint") {
+            column.kind = Some(Type::Decimal {
+                precision: Some(20),
+                scale: Some(0),
+            });
+        }
+        column
+    }
+
+    /// The most characters of a text that is declared with a bound.
+    fn length(&self) -> Option<u32> {
+        let declared = self.declared.to_ascii_lowercase();
+        let bounded = ["varchar(", "char("]
+            .iter()
+            .find_map(|word| declared.strip_prefix(word))?;
+        let digits = bounded.split(')').next()?;
+        let textual = matches!(self.form, Form::Text | Form::Padded);
+        digits.parse().ok().filter(|_| textual)
     }
 
     /// Whether texts that differ may be one to it: all collations but those that compare bytes, and no column of bytes.
@@ -171,16 +205,40 @@ impl ColumnInfo {
     }
 }
 
-/// The shapes of tables, in their order.
-pub(crate) async fn shapes(client: &Client, tables: &[String]) -> Result<Vec<Arc<Shape>>> {
+/// The shapes of tables, in their order, each as one of the ways of [`Table`] gives it.
+pub(crate) async fn shapes(
+    client: &Client,
+    tables: &[String],
+    shape: fn(&Table) -> Result<Shape>,
+) -> Result<Vec<Arc<Shape>>> {
     let mut lease = client.begin("DO 0").await?;
     let mut shapes = Vec::with_capacity(tables.len());
     for name in tables {
         let table = table(lease.conn(), name, &client.endpoint().database).await?;
-        shapes.push(Arc::new(table.shape()?));
+        shapes.push(Arc::new(shape(&table)?));
     }
     lease.keep();
     Ok(shapes)
+}
+
+/// The statement that would make a table; none for a view.
+pub(crate) async fn definition(client: &Client, spelled: &str) -> Result<Option<String>> {
+    let mut lease = client.begin("DO 0").await?;
+    let name = TableName::parse(spelled, &client.endpoint().database)?;
+    let failed = |error| failure("cannot read the catalog", error).with("table", spelled);
+    let sql = format!(
+        "SHOW CREATE TABLE {}.{}",
+        quote(&name.database),
+        quote(&name.table)
+    );
+    let found = texts(lease.conn(), &sql).await.map_err(failed)?;
+    lease.keep();
+    // A view says other things in four columns.
+    Ok(found
+        .into_iter()
+        .next()
+        .and_then(|line| <[_; 2]>::try_from(line).ok())
+        .and_then(|[_, sql]| sql))
 }
 
 /// Looks a table up.
@@ -371,7 +429,8 @@ pub(crate) fn members(declared: &str) -> Vec<String> {
 async fn missing(conn: &mut Conn, spelled: &str, database: &str) -> Error {
     let error = Error::config(format!(
         "there is no table `{spelled}` that the user of `url` may see"
-    ));
+    ))
+    .code(GONE);
     let sql = format!(
         "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
         literal(database)
@@ -397,6 +456,42 @@ mod tests {
         ] {
             assert_eq!(members(declared), expected, "{declared}");
         }
+    }
+
+    fn declared(data_type: &str, declared: &str) -> ColumnInfo {
+        let mut line = vec![None; 12];
+        line[0] = Some("c".to_owned());
+        line[1] = Some(data_type.to_owned());
+        line[2] = Some(declared.to_owned());
+        line[3] = Some("utf8mb4".to_owned());
+        column(line, &[]).unwrap()
+    }
+
+    #[test]
+    fn a_bounded_text_says_how_many_characters_it_takes() {
+        for (data_type, text, most) in [
+            ("varchar", "varchar(60)", Some(60)),
+            ("char", "char(3)", Some(3)),
+            ("text", "text", None),
+            ("longtext", "longtext", None),
+            ("enum", "enum('a(7)')", None),
+            ("int", "int(11)", None),
+        ] {
+            assert_eq!(declared(data_type, text).column().length, most, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_takes_all_numbers_of_an_unsigned_bigint() {
+        let unsigned = declared("bigint", "bigint(20) unsigned");
+        assert_eq!(unsigned.column().kind, Some(Type::Int));
+        let taken = Type::Decimal {
+            precision: Some(20),
+            scale: Some(0),
+        };
+        assert_eq!(unsigned.taking().kind, Some(taken));
+        let signed = declared("bigint", "bigint(20)");
+        assert_eq!(signed.taking().kind, Some(Type::Int));
     }
 
     proptest! {

@@ -3,11 +3,12 @@
 //! What a column would round, cut, pad or take for something else without a word is refused here; what the server refuses itself is left to it.
 //! Pure.
 
-use lockstep_core::Value;
+use lockstep_core::connector::Filter;
+use lockstep_core::{Error, Result, Value};
 
 use crate::catalog::ColumnInfo;
 use crate::convert::Form;
-use crate::names::{push_bytes, push_literal};
+use crate::names::{push_bytes, push_literal, quote};
 
 /// Appends the literal of a value.
 ///
@@ -200,6 +201,40 @@ pub(crate) fn beyond(key: &[String], values: &[String]) -> String {
         ([first, _, ..], [value, ..]) => format!("{first} >= {value} AND ({})", terms.join(" OR ")),
         _ => terms.join(" OR "),
     }
+}
+
+/// Rows up to a key, itself included; as [`beyond`].
+pub(crate) fn up_to(key: &[String], values: &[String]) -> String {
+    let term = format!("NOT ({})", beyond(key, values));
+    match (key, values) {
+        // Said once more for the first column alone, so that an index is read until there.
+        ([first, _, ..], [value, ..]) => format!("{first} <= {value} AND {term}"),
+        _ => term,
+    }
+}
+
+/// What rows fulfil, with its values as literals; `column` finds one by its name.
+pub(crate) fn condition<'c>(
+    filter: &Filter,
+    column: impl Fn(&str) -> Result<&'c ColumnInfo>,
+) -> Result<String> {
+    filter.sql(
+        &mut |name: &str| Ok(quote(&column(name)?.name)),
+        &mut |name: &str, sign, value: &Value| {
+            let known = column(name)?;
+            let literal = key_literal(known, value).map_err(|why| {
+                Error::invalid(format!(
+                    "rows cannot be sought by this value of column `{}`: {why}",
+                    known.name
+                ))
+            })?;
+            let name = match known.form {
+                Form::Enum | Form::Set => format!("CAST({} AS BINARY)", quote(&known.name)),
+                _ => quote(&known.name),
+            };
+            Ok(format!("{name} {} {literal}", sign.sql()))
+        },
+    )
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lockstep_core::connector::Parts;
 use lockstep_core::position::Mark;
 use lockstep_core::{Position, Value};
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,9 @@ pub(crate) struct Cursor {
     /// What the tables were when they were last looked at.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) known: BTreeMap<String, Stamp>,
+    /// Which rows are wanted of those that are read again in part.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub(crate) parts: Parts,
 }
 
 /// The values of a row's key, in key order.

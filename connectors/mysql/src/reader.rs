@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lockstep_core::connector::{OpenContext, Page, Reader};
+use lockstep_core::connector::{Definition, OpenContext, Page, Reader};
 use lockstep_core::{Cell, Error, Kind, Result, Row, Shape, Value};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -41,13 +41,20 @@ impl Reader for MysqlReader {
 
     async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
         self.known().clear();
-        catalog::shapes(&self.client, &self.tables).await
+        catalog::shapes(&self.client, &self.tables, Table::shape).await
+    }
+
+    async fn definition(&self, table: &str) -> Result<Option<Definition>> {
+        let sql = catalog::definition(&self.client, table).await?;
+        Ok(sql.map(|sql| Definition {
+            dialect: "mysql",
+            sql,
+        }))
     }
 
     async fn scan(&self, page: Page<'_>) -> Result<Vec<Row>> {
         let names = (page.table, page.columns, page.key);
-        self.read(names, |plan| Ok(vec![plan.scan(page.after, page.limit)?]))
-            .await
+        self.read(names, |plan| Ok(vec![plan.scan(&page)?])).await
     }
 
     async fn fetch(
@@ -163,44 +170,60 @@ impl Plan {
     }
 
     /// One page. Rows whose key holds a null are left out: nothing identifies them.
-    fn scan(&self, after: Option<&[Value]>, limit: usize) -> Result<String> {
-        let order: Vec<String> = self.key.iter().map(|column| self.term(*column)).collect();
+    fn scan(&self, page: &Page<'_>) -> Result<String> {
+        let key: Vec<String> = self.key.iter().map(|column| self.term(*column)).collect();
         let mut conditions: Vec<String> = self
             .key
             .iter()
             .filter(|column| self.table.columns[**column].nullable)
             .map(|column| format!("{} IS NOT NULL", quote(&self.table.columns[*column].name)))
             .collect();
-        if let Some(after) = after {
-            if after.len() != self.key.len() {
-                return Err(Error::invalid(format!(
-                    "a page after {} values was asked for, but the key has {}",
-                    after.len(),
-                    self.key.len()
-                )));
-            }
-            let mut values = Vec::with_capacity(after.len());
-            for (column, value) in self.key.iter().zip(after) {
-                let known = &self.table.columns[*column];
-                values.push(encode::key_literal(known, value).map_err(|why| {
-                    Error::invalid(format!(
-                        "a page cannot begin after this key: column `{}`: {why}",
-                        known.name
-                    ))
-                })?);
-            }
-            conditions.push(format!("({})", encode::beyond(&order, &values)));
+        if let Some(after) = page.after {
+            let values = self.bound(after)?;
+            conditions.push(format!("({})", encode::beyond(&key, &values)));
+        }
+        if let Some(until) = page.until {
+            let values = self.bound(until)?;
+            conditions.push(format!("({})", encode::up_to(&key, &values)));
+        }
+        if let Some(filter) = page.filter {
+            conditions.push(encode::condition(filter, |name| {
+                Ok(&self.table.columns[self.table.column(name)?])
+            })?);
         }
         if conditions.is_empty() {
             conditions.push("TRUE".to_owned());
         }
+        let way = if page.backwards { " DESC" } else { "" };
+        let order: Vec<String> = key.iter().map(|term| format!("{term}{way}")).collect();
         Ok(format!(
             "{} WHERE {} ORDER BY {} LIMIT {}",
             self.select(),
             conditions.join(" AND "),
             order.join(", "),
-            i64::try_from(limit).unwrap_or(i64::MAX)
+            i64::try_from(page.limit).unwrap_or(i64::MAX)
         ))
+    }
+
+    /// A key that bounds a page, as literals.
+    fn bound(&self, bound: &[Value]) -> Result<Vec<String>> {
+        if bound.len() != self.key.len() {
+            return Err(Error::invalid(format!(
+                "a page bounded by {} values was asked for, but the key has {}",
+                bound.len(),
+                self.key.len()
+            )));
+        }
+        let literal = |(column, value): (&usize, &Value)| {
+            let known = &self.table.columns[*column];
+            encode::key_literal(known, value).map_err(|why| {
+                Error::invalid(format!(
+                    "a page cannot be bounded by this key: column `{}`: {why}",
+                    known.name
+                ))
+            })
+        };
+        self.key.iter().zip(bound).map(literal).collect()
     }
 
     /// The rows of some keys. A key that its columns cannot hold has no row, and is left out.

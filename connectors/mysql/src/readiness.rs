@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lockstep_core::Result;
-use lockstep_core::connector::Finding;
+use lockstep_core::connector::{Finding, Reads};
 use lockstep_core::diagnostic::Severity::{self, Error, Warning};
 use mysql_async::Conn;
 
@@ -58,7 +58,7 @@ pub(crate) async fn check(
         );
     }
     for table in tables {
-        if let Err(error) = Captured::of(table) {
+        if let Err(error) = Captured::of(table, Reads::default()) {
             find(
                 &mut findings,
                 Error,

@@ -16,7 +16,7 @@ use lockstep_core::{Change, Column, Result, Shape, Type};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use crate::catalog;
+use crate::catalog::{self, Table};
 use crate::check;
 use crate::client::{Client, Lease, code, failure};
 use crate::config::Config;
@@ -53,7 +53,7 @@ impl Sink for MysqlSink {
     }
 
     async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
-        catalog::shapes(&self.client, &self.tables).await
+        catalog::shapes(&self.client, &self.tables, Table::target_shape).await
     }
 
     async fn check(&self, targets: &[Arc<Shape>]) -> Result<Vec<Finding>> {

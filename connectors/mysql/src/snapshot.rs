@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use futures_util::TryStreamExt;
+use lockstep_core::connector::Filter;
 use lockstep_core::{Cell, Error, Result, Row, Value};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -30,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) table: usize,
     /// The key behind which to read.
     pub(crate) after: Option<RowKey>,
+    /// What the rows fulfil that are wanted.
+    pub(crate) filter: Option<Filter>,
     /// Most rows to read.
     pub(crate) rows: usize,
     /// About how many bytes to read.
@@ -53,16 +56,25 @@ pub(crate) struct Chunk {
 
 impl Plan {
     fn sql(&self, table: &Captured) -> Result<String> {
-        let names: Vec<String> = table.shape.names().map(quote).collect();
+        let read = table.read().map(|place| &table.columns[place].name);
+        let names: Vec<String> = read.map(|name| quote(name)).collect();
         let key: Vec<String> = table
             .shape
             .key
             .iter()
             .map(|column| key_term(table, *column))
             .collect();
-        let beyond = match &self.after {
-            Some(after) => format!("WHERE {} ", beyond(table, &key, after)?),
-            None => String::new(),
+        let mut terms = Vec::new();
+        if let Some(after) = &self.after {
+            terms.push(format!("({})", beyond(table, &key, after)?));
+        }
+        if let Some(filter) = &self.filter {
+            terms.push(encode::condition(filter, |name| table.column(name))?);
+        }
+        let beyond = if terms.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE {} ", terms.join(" AND "))
         };
         Ok(format!(
             "SELECT {} FROM {} {beyond}ORDER BY {} LIMIT {}",
@@ -214,11 +226,10 @@ pub(crate) async fn end(conn: &mut Conn, server: &Server) -> Result<Option<(Stri
 }
 
 fn cells(row: mysql_async::Row, table: &Captured) -> Row {
-    let values = row.unwrap().into_iter().zip(&table.columns);
-    let mut cells: Vec<Cell> = values
-        .map(|(value, column)| Cell::Set(convert::from_sql(column.form, value)))
-        .collect();
-    cells.resize(table.columns.len(), Cell::Unchanged);
+    let mut cells = vec![Cell::Unchanged; table.columns.len()];
+    for (place, value) in table.read().zip(row.unwrap()) {
+        cells[place] = Cell::Set(convert::from_sql(table.columns[place].form, value));
+    }
     Row(cells)
 }
 

@@ -3,12 +3,13 @@
 //! One loop: ask for room, gather what the server has sent, emit it with the position after it.
 //! What is in hand travels in [`Stream`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Source};
+use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Reads, Source};
 use lockstep_core::{Error, Kind, Position, Result, Shape};
 use mysql_async::BinlogStream;
 use mysql_async::binlog::events::Event;
@@ -50,6 +51,8 @@ pub struct MysqlSource {
     config: Config,
     system: String,
     tables: Vec<String>,
+    /// What of them is wanted.
+    reads: BTreeMap<String, Reads>,
 }
 
 impl Source for MysqlSource {
@@ -61,6 +64,7 @@ impl Source for MysqlSource {
             config,
             system: cx.system,
             tables: cx.tables,
+            reads: cx.reads,
         })
     }
 
@@ -143,7 +147,8 @@ impl MysqlSource {
         for name in &self.tables {
             let table =
                 catalog::table(lease.conn(), name, &self.client.endpoint().database).await?;
-            captured.push(Captured::of(&table)?);
+            let reads = self.reads.get(&table.spelled).cloned().unwrap_or_default();
+            captured.push(Captured::of(&table, reads)?);
         }
         lease.keep();
         Ok(captured)
@@ -185,7 +190,8 @@ impl Run<'_> {
             let slot = out.room().await?;
             self.gather(out).await?;
             let changes = self.stream.batch();
-            slot.emit(changes, self.stream.reading.position())?;
+            let news = std::mem::take(&mut self.stream.news);
+            slot.tell(changes, self.stream.reading.position(), news)?;
             self.told = self.stream.reading.cursor.place();
             self.advanced = Instant::now();
             self.spoken = true;
@@ -315,14 +321,14 @@ impl Run<'_> {
 
     fn obey(&mut self, control: Control) {
         match control {
-            Control::Backfill { table } => {
+            Control::Backfill { table, filter } => {
                 let known = self
                     .stream
                     .tables
                     .iter()
                     .position(|known| known.spelled == table);
                 match known {
-                    Some(known) => self.stream.read_again(known),
+                    Some(known) => self.stream.read_part(known, filter),
                     None => {
                         tracing::warn!(%table, known = ?self.source.tables, "no flow reads the table that was to be read again");
                     }
@@ -354,8 +360,12 @@ impl Run<'_> {
             else {
                 return Ok(false);
             };
+            let captured = &self.stream.tables[table];
             let plan = Plan {
                 table,
+                filter: cursor
+                    .parts
+                    .wanted(&captured.spelled, &captured.reads, &captured.shape),
                 after: cursor.after.clone(),
                 rows: self.rows,
                 bytes: config.batch_bytes,
@@ -426,7 +436,7 @@ impl Run<'_> {
         let mut lease = client.begin("DO 0").await?;
         let newer =
             catalog::table(lease.conn(), &known.spelled, &client.endpoint().database).await?;
-        let newer = Captured::of(&newer)?;
+        let newer = Captured::of(&newer, known.reads.clone())?;
         lease.keep();
         known.still_fits(&newer)?;
         Ok(newer)

@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lockstep_core::connector::{Filter, News};
 use lockstep_core::position::Mark;
 use lockstep_core::{Change, Error, Op, Result};
 
@@ -53,6 +54,8 @@ pub(crate) struct Stream {
     end: Place,
     /// Where the last transaction ended that was read, whosever it was.
     told: Place,
+    /// What became of tables since the last batch.
+    pub(crate) news: Vec<News>,
 }
 
 /// A table of the log.
@@ -128,6 +131,7 @@ impl Stream {
             placed: None,
             layouts: HashMap::new(),
             open: None,
+            news: Vec::new(),
         }
     }
 
@@ -387,6 +391,7 @@ impl Stream {
             cursor.after = None;
             cursor.todo.remove(0);
             cursor.done.push(name.clone());
+            self.news.push(cursor.parts.complete(name));
         }
     }
 
@@ -404,8 +409,15 @@ impl Stream {
 
     /// Reads a table anew from its first row.
     pub(crate) fn read_again(&mut self, table: usize) {
+        self.read_part(table, None);
+    }
+
+    /// Reads rows of a table anew: those that fulfil something, or all.
+    pub(crate) fn read_part(&mut self, table: usize, filter: Option<Filter>) {
         let name = &self.tables[table].spelled;
         let cursor = &mut self.reading.cursor;
+        let is_due = cursor.todo.contains(name);
+        cursor.parts.ask(name, filter, is_due);
         if cursor.todo.first() == Some(name) {
             cursor.after = None;
         } else if !cursor.todo.contains(name) {

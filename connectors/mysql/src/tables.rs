@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use lockstep_core::connector::Reads;
 use lockstep_core::{Error, Result, Row, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub(crate) struct Captured {
     pub(crate) shape: Arc<Shape>,
     /// The columns as the catalog declares them, one per column of the shape.
     pub(crate) columns: Vec<ColumnInfo>,
+    /// Which columns and rows are wanted.
+    pub(crate) reads: Reads,
 }
 
 /// How rows of the log become rows of a table's shape.
@@ -53,7 +56,7 @@ impl Captured {
     ///
     /// # Errors
     /// What cannot be captured, and how to mend it.
-    pub(crate) fn of(table: &Table) -> Result<Captured> {
+    pub(crate) fn of(table: &Table, reads: Reads) -> Result<Captured> {
         capturable(table)?;
         let kept = |position: &usize| !table.columns[*position].generated;
         let places: Vec<usize> = (0..table.columns.len()).filter(kept).collect();
@@ -80,6 +83,23 @@ impl Captured {
             name: table.name.clone(),
             columns,
             shape: Arc::new(shape),
+            reads,
+        })
+    }
+
+    /// The positions of the columns that a snapshot reads: those that are wanted, and the key.
+    pub(crate) fn read(&self) -> impl Iterator<Item = usize> {
+        (0..self.columns.len()).filter(|place| {
+            self.reads.wants(&self.columns[*place].name) || self.shape.key.contains(place)
+        })
+    }
+
+    /// A column by its name.
+    pub(crate) fn column(&self, name: &str) -> Result<&ColumnInfo> {
+        let found = self.columns.iter().find(|column| column.name == name);
+        found.ok_or_else(|| {
+            Error::config(format!("table `{}` has no column `{name}`", self.spelled))
+                .help("change what is asked of it, or the table")
         })
     }
 

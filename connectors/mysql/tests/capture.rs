@@ -314,6 +314,7 @@ async fn what_a_sink_of_ours_wrote_is_not_told() {
         system: "other".to_owned(),
         folder: ".".into(),
         tables: vec!["t".to_owned()],
+        reads: Default::default(),
     };
     let sink = lockstep_mysql::connector()
         .open_sink(config, cx)

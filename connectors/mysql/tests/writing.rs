@@ -25,6 +25,7 @@ async fn sink(url: &str, tables: &[&str]) -> Box<dyn DynSink> {
         system: "target".to_owned(),
         folder: ".".into(),
         tables: tables.iter().map(|table| (*table).to_owned()).collect(),
+        reads: Default::default(),
     };
     lockstep_mysql::connector()
         .open_sink(config, cx)
@@ -203,6 +204,7 @@ async fn what_would_change_without_a_word_is_refused_by_value() {
         system: "target".to_owned(),
         folder: ".".into(),
         tables: vec!["t".to_owned()],
+        reads: Default::default(),
     };
     let reader = lockstep_mysql::connector()
         .open_reader(config, cx)

@@ -125,6 +125,7 @@ impl Table {
             kind: column.kind,
             nullable: column.nullable,
             length: column.length,
+            list: false,
         });
         Arc::new(Shape {
             name: self.name.clone(),

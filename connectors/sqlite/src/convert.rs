@@ -7,10 +7,15 @@
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
-use lockstep_core::{Decimal, Type, Value};
+use lockstep_core::connector::{Filter, Sign};
+use lockstep_core::diagnostic::suggestion;
+use lockstep_core::{Decimal, Error, Kind, Result, Type, Value};
 use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
 use serde::de::IgnoredAny;
 use uuid::Uuid;
+
+use crate::catalog::Table;
+use crate::client::quote;
 
 /// The type that a column declaration stands for; `None` where SQLite holds the column to nothing.
 ///
@@ -215,6 +220,47 @@ pub(crate) fn write(value: &Value, kind: Option<Type>) -> ToSqlOutput<'_> {
         }
         Value::Uuid(id) => borrowed(id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
     }
+}
+
+/// A condition on the rows of a table, as SQL; `mark` takes a value to be bound and gives its parameter.
+///
+/// # Errors
+/// A column that the table has not, and a comparison with an instant: SQLite keeps instants in whatever form they were written in, whose order means nothing.
+pub(crate) fn condition(
+    filter: &Filter,
+    table: &Table,
+    mut mark: impl FnMut(Value, Option<Type>) -> String,
+) -> Result<String> {
+    let find = |column: &str| {
+        let at = table.position(column).ok_or_else(|| {
+            let known = table.columns.iter().map(|column| column.name.as_str());
+            let message = format!("table `{}` has no column `{column}`", table.name);
+            Error::config(message).help(suggestion(column, known))
+        })?;
+        Ok::<_, Error>((quote(column), table.columns[at].kind))
+    };
+    filter.sql(
+        &mut |column: &str| Ok(find(column)?.0),
+        &mut |column: &str, sign, value: &Value| {
+            let (name, kind) = find(column)?;
+            if matches!(value, Value::Timestamp(_) | Value::Date(_) | Value::Time(_)) {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    format!("column `{column}` of table `{}` cannot be compared with an instant: SQLite keeps texts there", table.name),
+                )
+                .help("use a column of integers that grows with every change"));
+            }
+            let mark = mark(value.clone(), kind);
+            let compared = format!("{name} {} {mark}", sign.sql());
+            // A column holds what it likes: what is no number comes behind all numbers, and is for the gate to name.
+            Ok(match (value, sign) {
+                (Value::Int(_), Sign::Equal | Sign::Less | Sign::LessOrEqual) => {
+                    format!("({compared} OR typeof({name}) NOT IN ('integer', 'null'))")
+                }
+                _ => compared,
+            })
+        },
+    )
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use lockstep_core::Position;
+use lockstep_core::connector::Parts;
 use lockstep_core::position::Mark;
 use rusqlite::types::{ToSqlOutput, Value as Owned, ValueRef};
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,9 @@ pub(crate) struct Cursor {
     /// The last row read of the first of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<After>,
+    /// Which rows are wanted of those that are read again in part.
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub(crate) parts: Parts,
 }
 
 /// The last row that a snapshot has read.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use lockstep_core::connector::{OpenContext, Page, Reader};
+use lockstep_core::connector::{Definition, Filter, OpenContext, Page, Reader};
 use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Cell, Error, Result, Row, Shape, Type, Value};
-use rusqlite::{Connection, Statement};
+use rusqlite::{Connection, OptionalExtension as _, Statement};
 
 use crate::catalog::Table;
 use crate::client::{Access, Client, failure, quote};
@@ -38,18 +38,46 @@ impl Reader for SqliteReader {
             .await
     }
 
+    async fn definition(&self, table: &str) -> Result<Option<Definition>> {
+        let name = table.to_owned();
+        let sql: Option<String> = self
+            .client
+            .call(move |worker| {
+                let asked = worker.conn.query_row(
+                    "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
+                    [&name],
+                    |row| row.get(0),
+                );
+                let failed = |error| {
+                    failure("cannot read the file's schema", error).with("table", &name)
+                };
+                asked.optional().map_err(failed)
+            })
+            .await?;
+        Ok(sql.map(|sql| Definition {
+            dialect: "sqlite",
+            sql,
+        }))
+    }
+
     async fn scan(&self, page: Page<'_>) -> Result<Vec<Row>> {
         let (table, columns, key) = (
             page.table.to_owned(),
             page.columns.to_vec(),
             page.key.to_vec(),
         );
-        let (after, limit) = (page.after.map(<[Value]>::to_vec), page.limit);
+        let part = Part {
+            after: page.after.map(<[Value]>::to_vec),
+            until: page.until.map(<[Value]>::to_vec),
+            filter: page.filter.cloned(),
+            backwards: page.backwards,
+            limit: page.limit,
+        };
         self.client
             .call(move |worker| {
                 let plan = Plan::new(&worker.conn, &table, &columns, &key)?;
-                scan(&worker.conn, &plan, after.as_deref(), limit)
-                    .map_err(|error| plan.failed(error))?
+                let condition = part.condition(&worker.conn, &plan)?;
+                scan(&worker.conn, &plan, &part, &condition).map_err(|error| plan.failed(error))
             })
             .await
     }
@@ -148,41 +176,88 @@ fn list(columns: &[(String, Option<Type>)]) -> String {
     names.join(", ")
 }
 
-/// One page. Rows whose key holds a null are left out: nothing identifies them.
+/// Which rows a page has.
+struct Part {
+    after: Option<Vec<Value>>,
+    until: Option<Vec<Value>>,
+    filter: Option<Filter>,
+    backwards: bool,
+    limit: usize,
+}
+
+/// A condition and the values of its parameters, with the columns' types.
+#[derive(Default)]
+struct Condition {
+    terms: Vec<String>,
+    values: Vec<(Value, Option<Type>)>,
+}
+
+impl Part {
+    /// What rows of the page fulfil. Rows whose key holds a null are left out: nothing identifies them.
+    fn condition(&self, conn: &Connection, plan: &Plan) -> Result<Condition> {
+        let mut condition = Condition::default();
+        let names = plan.key.iter();
+        condition.terms = names
+            .map(|(name, _)| format!("{name} IS NOT NULL"))
+            .collect();
+        for (bound, sign) in [(&self.after, ">"), (&self.until, "<=")] {
+            let Some(bound) = bound else { continue };
+            if bound.len() != plan.key.len() {
+                return Err(Error::invalid(format!(
+                    "a page bounded by {} values was asked for, but the key has {}",
+                    bound.len(),
+                    plan.key.len()
+                )));
+            }
+            let values = bound.iter().zip(&plan.key);
+            let marks: Vec<String> = values
+                .map(|(value, (_, kind))| condition.mark(value.clone(), *kind))
+                .collect();
+            let term = format!("({}) {sign} ({})", list(&plan.key), marks.join(", "));
+            condition.terms.push(term);
+        }
+        if let Some(filter) = &self.filter {
+            let table = Table::read(conn, &plan.table)?;
+            let term =
+                convert::condition(filter, &table, |value, kind| condition.mark(value, kind))?;
+            condition.terms.push(term);
+        }
+        Ok(condition)
+    }
+}
+
+impl Condition {
+    /// A parameter; the first one is the limit.
+    fn mark(&mut self, value: Value, kind: Option<Type>) -> String {
+        self.values.push((value, kind));
+        format!("?{}", self.values.len() + 1)
+    }
+}
+
 fn scan(
     conn: &Connection,
     plan: &Plan,
-    after: Option<&[Value]>,
-    limit: usize,
-) -> rusqlite::Result<Result<Vec<Row>>> {
-    let order = list(&plan.key);
-    let mut conditions: Vec<String> = plan
-        .key
-        .iter()
-        .map(|(name, _)| format!("{name} IS NOT NULL"))
-        .collect();
-    if let Some(after) = after {
-        if after.len() != plan.key.len() {
-            return Ok(Err(Error::invalid(format!(
-                "a page after {} values was asked for, but the key has {}",
-                after.len(),
-                plan.key.len()
-            ))));
-        }
-        let marks: Vec<String> = (0..after.len()).map(|i| format!("?{}", i + 2)).collect();
-        conditions.push(format!("({order}) > ({})", marks.join(", ")));
-    }
+    part: &Part,
+    condition: &Condition,
+) -> rusqlite::Result<Vec<Row>> {
+    let order = plan.key.iter().map(|(name, _)| {
+        let way = if part.backwards { " DESC" } else { "" };
+        format!("{name}{way}")
+    });
     let sql = format!(
-        "{} WHERE {} ORDER BY {order} LIMIT ?1",
+        "{} WHERE {} ORDER BY {} LIMIT ?1",
         plan.select(),
-        conditions.join(" AND ")
+        condition.terms.join(" AND "),
+        order.collect::<Vec<_>>().join(", ")
     );
     let mut statement = conn.prepare_cached(&sql)?;
-    statement.raw_bind_parameter(1, i64::try_from(limit).unwrap_or(i64::MAX))?;
-    plan.bind(&mut statement, after.unwrap_or_default(), 2)?;
+    statement.raw_bind_parameter(1, i64::try_from(part.limit).unwrap_or(i64::MAX))?;
+    for (at, (value, kind)) in condition.values.iter().enumerate() {
+        statement.raw_bind_parameter(at + 2, convert::write(value, *kind))?;
+    }
     let mut rows = Vec::new();
     plan.rows(&mut statement, &mut rows)?;
-    Ok(Ok(rows))
+    Ok(rows)
 }
 
 fn fetch(conn: &Connection, plan: &Plan, keys: &[Vec<Value>]) -> rusqlite::Result<Vec<Row>> {

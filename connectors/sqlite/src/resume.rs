@@ -2,6 +2,7 @@
 //!
 //! A position is trusted only while the very row of the change table it stands on is still there; otherwise changes may have been missed, and the tables are read again.
 
+use lockstep_core::connector::Filter;
 use lockstep_core::position::Mark;
 use lockstep_core::{Position, Result};
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -37,8 +38,15 @@ pub(crate) fn begin(
 }
 
 /// Puts a table at the end of what is to be read.
-pub(crate) fn backfill(conn: &Connection, reading: &mut Reading, table: &str) -> Result<()> {
+pub(crate) fn backfill(
+    conn: &Connection,
+    reading: &mut Reading,
+    table: &str,
+    filter: Option<Filter>,
+) -> Result<()> {
     let cursor = &mut reading.cursor;
+    let is_due = cursor.todo.iter().any(|name| name == table);
+    cursor.parts.ask(table, filter, is_due);
     if cursor.todo.first().is_some_and(|first| first == table) {
         cursor.after = None;
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lockstep_core::connector::{
-    Batch, Finding, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
+    Batch, Finding, Incarnation, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
 };
 use lockstep_core::{Column, Error, Kind, Result, Shape};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -75,7 +75,7 @@ impl Sink for SqliteSink {
             .await
     }
 
-    async fn incarnation(&self, table: &str) -> Result<Option<String>> {
+    async fn incarnation(&self, table: &str) -> Result<Option<Incarnation>> {
         let table = table.to_owned();
         self.client
             .call(move |worker| {
@@ -83,8 +83,13 @@ impl Sink for SqliteSink {
                 if Table::read(&worker.conn, &table)?.kind != TableKind::Table {
                     return Ok(None);
                 }
-                incarnation(&mut worker.conn, &table)
-                    .map_err(|error| failure("cannot mark the table", error))
+                let mark = incarnation(&mut worker.conn, &table)
+                    .map_err(|error| failure("cannot mark the table", error))?;
+                // A column leaves no trace in the file.
+                Ok(mark.map(|table| Incarnation {
+                    table,
+                    ..Incarnation::default()
+                }))
             })
             .await
     }

@@ -3,11 +3,14 @@
 //! One loop: ask for room, read a step, emit it; when nothing is left, wait until SQLite says that another connection has committed.
 //! All state of a run travels through that loop as a value ([`Reading`]), so dropping the run at any await loses nothing.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lockstep_core::connector::{Control, Emitter, Finding, Need, News, OpenContext, Source};
+use lockstep_core::connector::{
+    Control, Emitter, Filter, Finding, Need, News, OpenContext, Parts, Reads, Source,
+};
 use lockstep_core::{Error, Kind, Position, Result, Shape};
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -41,6 +44,8 @@ pub struct SqliteSource {
     config: Config,
     system: String,
     tables: Vec<String>,
+    /// What of them is wanted.
+    reads: Arc<BTreeMap<String, Reads>>,
 }
 
 impl Source for SqliteSource {
@@ -54,6 +59,7 @@ impl Source for SqliteSource {
             config,
             system: cx.system,
             tables: cx.tables,
+            reads: Arc::new(cx.reads),
         })
     }
 
@@ -107,8 +113,10 @@ impl Source for SqliteSource {
                     }
                     Step::Read(found) => {
                         self.prune(&out, &mut care).await?;
-                        if let Some(table) = self.wait(&out, &mut care, found.data_version).await? {
-                            self.backfill(&capture, &mut reading, table).await?;
+                        if let Some((table, filter)) =
+                            self.wait(&out, &mut care, found.data_version).await?
+                        {
+                            self.backfill(&capture, &mut reading, table, filter).await?;
                         }
                     }
                     Step::Moved | Step::Lost => {
@@ -124,16 +132,17 @@ impl Source for SqliteSource {
             // Another life begins by saying where.
             let Some(found) = found else { continue };
             let done = &reading.cursor.done;
+            let mut parts: Parts = reading.cursor.parts.clone();
             let whole = found.reading.cursor.done.iter();
-            let whole = whole.filter(|table| !done.contains(table)).cloned();
-            news.extend(whole.map(News::Read));
+            let whole = whole.filter(|table| !done.contains(table));
+            news.extend(whole.map(|table| parts.complete(table)));
             reading = found.reading;
             care.busy();
             slot.tell(found.changes, reading.position(), std::mem::take(&mut news))?;
             told = true;
             self.prune(&out, &mut care).await?;
-            while let Some(Control::Backfill { table }) = asked(&out).await {
-                self.backfill(&capture, &mut reading, table).await?;
+            while let Some(Control::Backfill { table, filter }) = asked(&out).await {
+                self.backfill(&capture, &mut reading, table, filter).await?;
             }
         }
     }
@@ -224,25 +233,30 @@ impl SqliteSource {
     }
 
     async fn step(&self, capture: &Arc<Capture>, reading: Reading) -> Result<Step> {
-        let capture = Arc::clone(capture);
+        let (capture, reads) = (Arc::clone(capture), Arc::clone(&self.reads));
         let bounds = Bounds {
             changes: self.config.batch_max,
             rows: self.config.chunk_rows,
             bytes: self.config.batch_bytes,
         };
         self.client
-            .call(move |worker| step(&mut worker.conn, &capture, reading, bounds))
+            .call(move |worker| step(&mut worker.conn, (&capture, &reads), reading, bounds))
             .await
     }
 
     /// Waits until another connection has committed since `seen`, or the runtime wants a table again.
-    async fn wait(&self, out: &Emitter, care: &mut Care, seen: i64) -> Result<Option<String>> {
+    async fn wait(
+        &self,
+        out: &Emitter,
+        care: &mut Care,
+        seen: i64,
+    ) -> Result<Option<(String, Option<Filter>)>> {
         loop {
             tokio::select! {
                 biased;
                 () = out.stopped() => return Err(Error::stopped()),
                 control = out.control() => match control {
-                    Control::Backfill { table } => return Ok(Some(table)),
+                    Control::Backfill { table, filter } => return Ok(Some((table, filter))),
                     other => tracing::warn!(?other, "the sqlite source cannot do what was asked"),
                 },
                 () = tokio::time::sleep(care.interval(self.config.poll())) => {}
@@ -268,6 +282,7 @@ impl SqliteSource {
         capture: &Capture,
         reading: &mut Reading,
         table: String,
+        filter: Option<Filter>,
     ) -> Result<()> {
         if !capture
             .tables
@@ -281,7 +296,7 @@ impl SqliteSource {
         *reading = self
             .client
             .call(move |worker| {
-                backfill(&worker.conn, &mut planned, &table)?;
+                backfill(&worker.conn, &mut planned, &table, filter)?;
                 Ok(planned)
             })
             .await?;

@@ -3,11 +3,13 @@
 //! Everything of a step is seen at one instant, at which the highest sequence is `h`: changes up to `h` come first, then rows that already contain them.
 //! So a snapshot hands over to streaming without a gap, table by table, while other programs write.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use lockstep_core::connector::{Filter, Reads};
 use lockstep_core::position::Mark;
-use lockstep_core::{Cell, Change, Error, Op, Result, Row, Shape};
+use lockstep_core::{Cell, Change, Error, Op, Result, Row, Shape, Type, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ToSql, Transaction};
 
@@ -46,7 +48,7 @@ pub(crate) struct Found {
 /// Reads one step.
 pub(crate) fn step(
     conn: &mut Connection,
-    capture: &Capture,
+    (capture, reads): (&Capture, &BTreeMap<String, Reads>),
     reading: Reading,
     bounds: Bounds,
 ) -> Result<Step> {
@@ -62,6 +64,7 @@ pub(crate) fn step(
     let mut reader = Reader {
         tx: &tx,
         capture,
+        reads,
         bounds,
         bytes: 0,
         found: Found {
@@ -97,6 +100,7 @@ fn same_life(conn: &Connection, reading: &Reading) -> rusqlite::Result<bool> {
 struct Reader<'a> {
     tx: &'a Transaction<'a>,
     capture: &'a Capture,
+    reads: &'a BTreeMap<String, Reads>,
     bounds: Bounds,
     bytes: usize,
     found: Found,
@@ -157,7 +161,9 @@ impl Reader<'_> {
         if stale(cursor.after.as_ref(), self.capture.schema) {
             cursor.after = None;
         }
-        let scan = Scan::of(captured, cursor.after.as_ref());
+        let reads = self.reads.get(name).cloned().unwrap_or_default();
+        let filter = cursor.parts.wanted(name, &reads, &captured.shape);
+        let scan = Scan::of(captured, cursor.after.as_ref(), filter.as_ref())?;
         let failed = |error| failure("cannot read the table", error).with("table", name);
         let mut statement = self.tx.prepare_cached(&scan.sql).map_err(failed)?;
         scan.bind(&mut statement, cursor.after.as_ref(), limit)
@@ -197,6 +203,7 @@ impl Reader<'_> {
             cursor.todo.remove(0);
             cursor.after = None;
             cursor.done.push(name.to_owned());
+            cursor.parts.complete(name);
             tracing::info!(table = %name, "the table's snapshot is complete");
         }
         Ok(taken)
@@ -289,10 +296,12 @@ struct Scan {
     sql: String,
     /// Columns before the table's own.
     lead: usize,
+    /// What the condition compares with, bound behind the last row that was read.
+    values: Vec<(Value, Option<Type>)>,
 }
 
 impl Scan {
-    fn of(captured: &Captured, after: Option<&After>) -> Scan {
+    fn of(captured: &Captured, after: Option<&After>, filter: Option<&Filter>) -> Result<Scan> {
         let table = &captured.table;
         let columns: Vec<String> = table
             .columns
@@ -315,20 +324,37 @@ impl Scan {
         } else {
             String::new()
         };
-        let beyond = match after {
-            None => String::new(),
-            Some(After::Rowid { .. }) => format!(" WHERE {order} > ?2"),
-            Some(After::Key(parts)) => {
-                let marks: Vec<String> = (0..parts.len()).map(|i| format!("?{}", i + 2)).collect();
-                format!(" WHERE ({order}) > ({})", marks.join(", "))
+        let (mut terms, mut bound) = (Vec::new(), 1);
+        match after {
+            None => {}
+            Some(After::Rowid { .. }) => {
+                bound += 1;
+                terms.push(format!("{order} > ?2"));
             }
+            Some(After::Key(parts)) => {
+                bound += parts.len();
+                let marks: Vec<String> = (0..parts.len()).map(|i| format!("?{}", i + 2)).collect();
+                terms.push(format!("({order}) > ({})", marks.join(", ")));
+            }
+        }
+        let mut values = Vec::new();
+        if let Some(filter) = filter {
+            terms.push(convert::condition(filter, table, |value, kind| {
+                values.push((value, kind));
+                format!("?{}", bound + values.len())
+            })?);
+        }
+        let beyond = if terms.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", terms.join(" AND "))
         };
         let sql = format!(
             "SELECT {first}{} FROM {}{beyond} ORDER BY {order} LIMIT ?1",
             columns.join(", "),
             quote(&table.name),
         );
-        Scan { sql, lead }
+        Ok(Scan { sql, lead, values })
     }
 
     fn bind(
@@ -346,6 +372,14 @@ impl Scan {
                     statement.raw_bind_parameter(i + 2, Bound(part))?;
                 }
             }
+        }
+        let first = match after {
+            None => 2,
+            Some(After::Rowid { .. }) => 3,
+            Some(After::Key(parts)) => parts.len() + 2,
+        };
+        for (i, (value, kind)) in self.values.iter().enumerate() {
+            statement.raw_bind_parameter(first + i, convert::write(value, *kind))?;
         }
         Ok(())
     }

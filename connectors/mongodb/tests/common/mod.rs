@@ -129,6 +129,7 @@ pub(crate) fn context(tables: &[&str]) -> OpenContext {
         system: "shop".to_owned(),
         folder: PathBuf::from("."),
         tables: tables.iter().map(|name| (*name).to_owned()).collect(),
+        reads: Default::default(),
     }
 }
 
@@ -197,7 +198,10 @@ impl Running {
         let table = table.to_owned();
         self.feed
             .control
-            .send(Control::Backfill { table })
+            .send(Control::Backfill {
+                table,
+                filter: None,
+            })
             .await
             .unwrap();
     }

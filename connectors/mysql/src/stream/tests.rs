@@ -44,6 +44,7 @@ fn captured(name: &str) -> Captured {
             key: vec![0],
         }),
         columns: vec![column("id"), column("n")],
+        reads: Default::default(),
     }
 }
 

@@ -37,6 +37,7 @@ pub(crate) fn context(database: &Database, tables: &[&str]) -> OpenContext {
         system: database.name().to_owned(),
         folder: ".".into(),
         tables: tables.iter().map(|table| (*table).to_owned()).collect(),
+        reads: Default::default(),
     }
 }
 

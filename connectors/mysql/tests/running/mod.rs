@@ -56,6 +56,7 @@ impl Setup {
             system: self.system.clone(),
             folder: PathBuf::from("."),
             tables: self.tables.clone(),
+            reads: Default::default(),
         }
     }
 

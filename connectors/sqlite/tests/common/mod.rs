@@ -59,6 +59,7 @@ impl File {
             system: "app".to_owned(),
             folder: self.folder.path().to_owned(),
             tables: tables.iter().map(|name| (*name).to_owned()).collect(),
+            reads: Default::default(),
         }
     }
 
