@@ -254,6 +254,24 @@ impl Server {
         self.begin()
     }
 
+    /// Freezes it, as a machine does that swaps: connections stay open and nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.freeze()
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.thaw()
+    }
+
     /// Where a superuser connects to a database.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
@@ -273,6 +291,12 @@ impl Server {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The server's process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.pid()
     }
 
     /// Everything it has logged since its first start.

@@ -226,6 +226,33 @@ impl Server {
         self.until_primary()
     }
 
+    /// Freezes it, as a machine does that swaps: connections stay open and nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.freeze()
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.thaw()
+    }
+
+    /// Runs a command in a database of a server where nobody is asked who they are, as [`Database::command`] does.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be asked, or does not do it.
+    pub fn command(&self, database: &str, fields: &[(&str, Field)]) -> Result<Reply> {
+        wire::command(self.port, database, fields)
+    }
+
     /// Where the administrator, or anybody where nobody is asked, connects to a database.
     #[must_use]
     pub fn url(&self, database: &str) -> String {

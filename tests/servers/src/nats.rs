@@ -219,7 +219,7 @@ impl Server {
     ///
     /// When it does not run.
     pub fn freeze(&self) -> Result<()> {
-        self.process.signal("STOP")
+        self.process.freeze()
     }
 
     /// Lets a frozen server go on.
@@ -228,7 +228,7 @@ impl Server {
     ///
     /// When it does not run.
     pub fn thaw(&self) -> Result<()> {
-        self.process.signal("CONT")
+        self.process.thaw()
     }
 
     /// Where clients connect: `nats://127.0.0.1:PORT`.

@@ -261,6 +261,24 @@ impl Server {
         self.begin()
     }
 
+    /// Freezes it, as a machine does that swaps: connections stay open and nobody answers.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.freeze()
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.thaw()
+    }
+
     /// Lets the running server read its files again.
     ///
     /// # Errors

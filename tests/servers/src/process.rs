@@ -222,6 +222,28 @@ impl Supervised {
         signal_all(signal, &[pid])
     }
 
+    /// Stops the process and its children in their tracks: connections stay open and nobody answers.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        // First the parent, so that it has no more children than those that are seen.
+        self.signal("STOP")?;
+        self.signal_children("STOP")
+    }
+
+    /// Lets a frozen process and its children go on.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.signal_children("CONT")?;
+        self.signal("CONT")
+    }
+
+    fn signal_children(&self, signal: &str) -> Result<()> {
+        let children = self.pid().map(children).transpose()?.unwrap_or_default();
+        for child in children {
+            // One that has ended since is no fault; one that lives hears it.
+            let _ = signal_all(signal, &[child]);
+        }
+        Ok(())
+    }
+
     /// Ends the process with SIGKILL, and its children with it; done when all of them are gone.
     pub(crate) fn kill(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else {
