@@ -21,6 +21,7 @@ use crate::config::{Config, Role};
 use crate::control::Rests;
 use crate::log::{self, Log, LogError};
 use crate::quarantine::{Answer, Ask};
+use crate::query;
 use crate::status::Board;
 
 /// Code → page, for where a flow is stuck.
@@ -345,9 +346,9 @@ impl Canary {
             return Ok(());
         }
         let cx = self.config.open_context(system, Role::Source);
-        let connector = self.registry.get(&known.connector)?;
         self.in_time(async {
-            let source = connector.open_source(known.settings.clone(), cx).await?;
+            let names = query::Names::new();
+            let source = query::open_source(&self.config, &self.registry, cx, &names, None).await?;
             source.discover().await.map(drop)
         })
         .await

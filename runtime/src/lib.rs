@@ -22,6 +22,7 @@ pub mod explain;
 pub mod inbox;
 mod lease;
 pub mod quarantine;
+pub mod query;
 pub mod report;
 pub mod rules;
 pub mod status;

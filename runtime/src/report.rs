@@ -12,6 +12,7 @@ use crate::control::Rests;
 use crate::log::nats::survey;
 use crate::log::{self, Log, POSITIONS, SETTLED};
 use crate::quarantine::{self, Broken, Guarded, Place, Quarantine, Stage, State as EntryState};
+use crate::rules;
 use crate::status::{self, Board, FlowStatus, Halted, LogStatus, State, Status, StreamStatus};
 
 /// How long the log may take to be looked at while a run wants to answer.
@@ -135,7 +136,10 @@ impl Halts {
         let halted = Halted {
             id: place.id.clone(),
             rule: broken.rule.clone(),
-            key: Guarded::of(config, &place.system, &place.entity).key(&place.key),
+            // A rule over all records is at no record.
+            key: Guarded::of(config, &place.system, &place.entity)
+                .key(&place.key)
+                .filter(|_| !rules::is_over_all(&place.id)),
             since: place.at.to_string(),
             waiting: 0,
         };
@@ -262,6 +266,7 @@ fn stopped(config: &Config, quarantined: impl Fn(&str, &str, &str) -> u64) -> Ve
             stuck: None,
             mark_ms: None,
             contract: None,
+            reading: None,
             drift: Vec::new(),
         })
         .collect()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lockstep_core::connector::Registry;
@@ -18,7 +18,7 @@ use crate::api::{self, Access};
 use crate::canary::{self, Canary};
 use crate::capture::{Capture, OpenSource};
 use crate::config::{self, Config, LogConfig, Mode, NatsConfig, Role};
-use crate::control::{self, Controls, Part, Pause};
+use crate::control::{self, Backfills, Controls, Part, Pause};
 use crate::deliver::{Delivery, Together};
 use crate::drift;
 use crate::inbox::{self, Desk};
@@ -28,6 +28,7 @@ use crate::log::nats::{Nats, NatsOptions, bucket_stream};
 use crate::log::{self, Log, LogError, POSITIONS, SETTLED, StreamConfig};
 use crate::plan::{self, Plan, Started};
 use crate::quarantine::{self, Quarantine};
+use crate::query;
 use crate::rules::Watch;
 use crate::status::{self, Board};
 use crate::versions::{self, Kept, Versions};
@@ -366,6 +367,7 @@ pub async fn run(
             Err(drift::failed("a flow ended, and the run with it"))
         }
         None if failed => Err(drift::failed("nothing is left to run")),
+        None if board.has_failed() => Err(drift::failed("a flow ended before the stop")),
         None => Ok(()),
         Some(error) => Err(Error::unexpected("a part of the runtime failed in a way it should not; what was under way is done again at the next start").because(error)),
     }
@@ -395,9 +397,10 @@ impl Starting<'_> {
         let mut plan = plan.without(&self.started);
         for members in plan.take_whole(self.parts.config) {
             self.started.add_whole(&members);
+            let tables: BTreeSet<String> = members.iter().map(table).collect();
             let members = members
                 .into_iter()
-                .map(|member| self.parts.delivery(member));
+                .map(|member| self.parts.delivery(member, &tables));
             let pair = Together {
                 members: members.collect(),
             };
@@ -422,7 +425,8 @@ impl Starting<'_> {
             });
         }
         for delivered in plan.deliveries {
-            let delivery = self.parts.delivery(delivered);
+            let tables = BTreeSet::from([table(&delivered)]);
+            let delivery = self.parts.delivery(delivered, &tables);
             let name = format!("delivery of {} to {}", delivery.plan.flow, delivery.plan.to);
             let task = Box::pin(run_delivery(delivery, self.leases.clone(), stop.clone()));
             let part = self.parts.running.begin();
@@ -555,13 +559,16 @@ impl Parts<'_> {
                 (open, Some(desk))
             }
             None => {
-                let tables = entities
-                    .iter()
-                    .map(|captured| captured.mapping.table.clone());
-                (self.source(system.clone(), tables.collect()), None)
+                let mut names = query::Names::new();
+                for captured in &entities {
+                    let of = names.entry(captured.mapping.table.clone()).or_default();
+                    of.extend(captured.read.naming_columns());
+                }
+                (self.source(system.clone(), names), None)
             }
         };
         Ok(Capture {
+            backfills: Backfills::of(self.controls, &system),
             open,
             system,
             entities,
@@ -575,33 +582,37 @@ impl Parts<'_> {
     }
 
     /// Opens a system for the tables that are planned: a run without some flows does not ask for theirs.
-    fn source(&self, system: String, tables: BTreeSet<String>) -> OpenSource {
+    fn source(&self, system: String, names: query::Names) -> OpenSource {
         let (config, registry) = (Arc::clone(self.config), Arc::clone(self.registry));
+        let (log, names) = (Arc::clone(&self.store.log), Arc::new(names));
         Box::new(move |only| {
             let (config, registry, system) =
                 (Arc::clone(&config), Arc::clone(&registry), system.clone());
-            let tables = only.unwrap_or_else(|| tables.clone());
+            let (log, names) = (Arc::clone(&log), Arc::clone(&names));
+            let tables = only.unwrap_or_else(|| names.keys().cloned().collect());
             Box::pin(async move {
-                let (connector, settings) = of(&config, &system)?;
                 let mut cx = config.open_context(&system, Role::Source);
                 cx.tables.retain(|table| tables.contains(table));
-                registry.get(connector)?.open_source(settings, cx).await
+                query::open_source(&config, &registry, cx, &names, Some(&log)).await
             })
         })
     }
 
-    fn delivery(&self, delivered: plan::Delivered) -> Delivery {
+    /// A delivery whose target is opened for these tables: what becomes of others is no business of it.
+    fn delivery(&self, delivered: plan::Delivered, tables: &BTreeSet<String>) -> Delivery {
         let (config, registry) = (Arc::clone(self.config), Arc::clone(self.registry));
-        let to = delivered.to.clone();
+        let (to, tables) = (delivered.to.clone(), tables.clone());
         // Who knows only how often begins with what is there; who knows the time waits for it.
         let starts_at_once = matches!(delivered.mode, Mode::Scheduled(Schedule::Every(_)));
         Delivery {
             open: Box::new(move || {
                 let (config, registry, system) =
                     (Arc::clone(&config), Arc::clone(&registry), to.clone());
+                let tables = tables.clone();
                 Box::pin(async move {
                     let (connector, settings) = of(&config, &system)?;
-                    let cx = config.open_context(&system, Role::Sink);
+                    let mut cx = config.open_context(&system, Role::Sink);
+                    cx.tables.retain(|table| tables.contains(table));
                     registry.get(connector)?.open_sink(settings, cx).await
                 })
             }),
@@ -697,7 +708,7 @@ fn together_unless_paused(
         };
         let work = |token: CancellationToken| together_unless_paused(pair, from + 1, token);
         let part = member.part();
-        member.controls.run(&part, &stop, rests, work).await;
+        member.controls.run(&part, &stop, rests, || {}, work).await;
     })
 }
 
@@ -735,7 +746,7 @@ async fn capture_unless_paused(capture: &Capture, controls: &Controls, stop: &Ca
     };
     let work = |token: CancellationToken| async move { capture.run(&token).await };
     let part = Part::Capture { system };
-    controls.run(&part, stop, rests, work).await;
+    controls.run(&part, stop, rests, || {}, work).await;
 }
 
 async fn deliver_unless_paused(delivery: &Delivery, stop: &CancellationToken) {
@@ -745,8 +756,16 @@ async fn deliver_unless_paused(delivery: &Delivery, stop: &CancellationToken) {
         board.reached_by(&plan.flow, &plan.to)
     };
     let work = |token: CancellationToken| async move { delivery.run(&token).await };
+    // Whoever wants it to try does not want to wait for its time.
+    let tries = || delivery.owes.store(true, Ordering::Relaxed);
     let controls = &delivery.controls;
-    controls.run(&delivery.part(), stop, rests, work).await;
+    let part = delivery.part();
+    controls.run(&part, stop, rests, tries, work).await;
+}
+
+/// The table that a delivery writes.
+fn table(delivered: &plan::Delivered) -> String {
+    delivered.mapping.table.clone()
 }
 
 /// A task that says when it has ended, so that a stop that takes long can be explained.

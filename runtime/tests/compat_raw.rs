@@ -44,7 +44,8 @@ fn every_pair_has_its_line_in_order_whatever_it_is() {
         r#"{"id": {"a": 1}, "old": true}"#.to_owned(),
         format!(r#"{{"id": "deep", "old": {deep}, "new": true}}"#),
         r#"{"id": "far", "old": {"maximum": 1e400}, "new": true}"#.to_owned(),
-        r#"{"id": "remote", "old": {"$ref": "http://example.invalid/x"}, "new": true}"#.to_owned(),
+        r#"{"id": "remote", "old": {"$ref": "http://example.invalid/x"}, "new": {"type": "string"}}"#.to_owned(),
+        "[1, true, true]".to_owned(),
         r#"{"id": "last", "old": {"type": "integer"}, "new": {"type": "number"}, "label": "yes"}"#
             .to_owned(),
     ];
@@ -66,12 +67,13 @@ fn every_pair_has_its_line_in_order_whatever_it_is() {
         (4, json!("deep")),
         (5, json!("far")),
         (6, json!("remote")),
+        (7, Json::Null),
     ] {
         assert_eq!(lines[at]["id"], id);
         assert_eq!(lines[at]["verdict"], "unproven", "{}", lines[at]);
         assert!(lines[at]["error"].is_string(), "{}", lines[at]);
     }
-    assert_eq!(lines[7], json!({"id": "last", "verdict": "yes"}));
+    assert_eq!(lines[8], json!({"id": "last", "verdict": "yes"}));
 }
 
 #[test]

@@ -363,6 +363,54 @@ fn a_table_of_a_live_system_is_tested_through_its_mapping() {
     assert_eq!(lockstep(folder.path(), &args).status.code(), Some(2));
 }
 
+/// An export has the system's columns; with the system named its mapping says what they are, and nothing is opened.
+#[test]
+fn a_file_with_a_systems_columns_is_tested_through_its_mapping() {
+    let folder = shop();
+    fs::remove_file(folder.path().join("shop.db")).unwrap();
+    let csv = "id,who,mail,placed,shipped,total\n1,a,,2026-01-01,,1.50\n2,b,,yesterday,,2.00\n3,a,x@y.de,2026-01-03,2026-01-01,3.00\n";
+    let lines = "{\"id\": 1, \"who\": \"a\", \"placed\": \"2026-01-01\", \"total\": 1.50, \"more\": 1}\n{\"id\": 2, \"who\": \"b\", \"placed\": \"yesterday\", \"total\": \"2.00\"}\n{\"id\": 3, \"who\": \"a\", \"mail\": \"x@y.de\", \"placed\": \"2026-01-03\", \"shipped\": \"2026-01-01\", \"total\": 3}\n";
+    let live = [("orders.csv", csv), ("orders.jsonl", lines)];
+    for (name, text) in live {
+        fs::write(folder.path().join(name), text).unwrap();
+        fs::write(folder.path().join("customers.csv"), "id\na\n").unwrap();
+        let args = [
+            "contract",
+            "test",
+            "order",
+            "--system",
+            "shop",
+            "--data",
+            name,
+            "customer=customers.csv",
+            "--json",
+        ];
+        let output = lockstep(folder.path(), &args);
+        let tested = json(&output);
+        assert_eq!(output.status.code(), Some(1), "{tested}");
+        assert_eq!(tested["records"], 3, "{name}: {tested}");
+        let found = faults(&tested);
+        assert!(
+            found.iter().any(|fault| fault.contains("placed")),
+            "{name}: {found:?}"
+        );
+        // A renamed column is known, so nothing says that the customer is missing.
+        assert!(
+            !found.iter().any(|fault| fault.contains("customer")),
+            "{name}: {found:?}"
+        );
+    }
+    // A column that the mapping reads and no file has is named.
+    fs::write(folder.path().join("bare.csv"), "id,who\n1,a\n").unwrap();
+    let args = [
+        "contract", "test", "order", "--system", "shop", "--data", "bare.csv",
+    ];
+    let output = lockstep(folder.path(), &args);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("placed"), "{said}");
+}
+
 #[test]
 fn a_profile_says_what_stands_in_files_and_tables() {
     let folder = shop();

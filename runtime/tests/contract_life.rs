@@ -459,3 +459,182 @@ fn the_last_contract_is_missed_too() {
         );
     }
 }
+
+/// The way that the guide shows: the change is written with its migration, and the release makes the version.
+#[test]
+fn a_change_and_its_migration_are_written_before_the_version_is_made() {
+    let Some(work) = Work::new() else { return };
+    assert_eq!(work.run(&["release", "--all"]).status.code(), Some(0));
+    work.commit("release");
+    work.git(&["checkout", "-q", "-b", "feature"]);
+    work.edit(
+        "{name: name, logicalType: string, required: true}",
+        "{name: title, logicalType: string, required: true}",
+    );
+    let owner = "      - {property: lockstep.owner, value: crm}\n";
+    let migration = |to: &str| {
+        format!(
+            "{owner}      - property: lockstep.migrations\n        value:\n          - from: 1.0.0\n            to: {to}\n            up: [{{rename: {{from: name, to: title}}}}]\n"
+        )
+    };
+    work.edit(owner, &migration("2.0.0"));
+    let code = |args: &[&str]| work.run(args).status.code().unwrap();
+    assert_eq!(code(&["lint", "--fail-on", "info"]), 0);
+    assert_eq!(code(&["diff"]), 0);
+    assert_eq!(code(&["gen", "jsonschema", "customer"]), 0);
+    // The change is stopped, and what mends it is the release.
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!(exit, 1, "{report}");
+    let findings = report["findings"].as_array().unwrap();
+    let unchanged = findings
+        .iter()
+        .find(|item| item["rule"] == "LSC-VERSION-UNCHANGED");
+    let hint = unchanged.unwrap()["hint"].as_str().unwrap();
+    assert!(hint.contains("contract release"), "{hint}");
+
+    // A number that no release makes is named at its place, with the one that it must be.
+    work.edit("to: 2.0.0", "to: 1.0.1");
+    for command in [&["lint"][..], &["breaking"], &["release", "customer"]] {
+        let output = work.run(command);
+        let said = out(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("LS-C044") && said.contains("write `to: 1.1.0`"),
+            "{said}"
+        );
+    }
+    work.edit("to: 1.0.1", "to: 4.0.0");
+    assert!(out(&work.run(&["lint"])).contains("1.0.1, 1.1.0 or 2.0.0"));
+
+    work.edit("to: 4.0.0", "to: 2.0.0");
+    let said = out(&work.run(&["release", "customer"]));
+    assert!(
+        said.contains("released customer 2.0.0 after 1.0.0"),
+        "{said}"
+    );
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (0, vec![]), "{report}");
+    assert_eq!(code(&["lint", "--fail-on", "warning"]), 0);
+}
+
+#[test]
+fn one_judgement_stands_in_the_changelog_and_in_the_check() {
+    let Some(work) = Work::new() else { return };
+    let rule = |least: &str| {
+        format!(
+            "    quality:\n      - {{name: named, type: custom, engine: lockstep, implementation: {{field: name, length: [{least}, 9]}}}}\n    properties:\n"
+        )
+    };
+    work.edit("    properties:\n", &rule("2"));
+    work.commit("a rule");
+    work.git(&["checkout", "-q", "-b", "feature"]);
+    work.edit("length: [2, 9]", "length: [1, 9]");
+    work.edit("version: 1.0.0", "version: 1.1.0");
+    let (_, report) = work.breaking(&[]);
+    assert_eq!(errors(&report), ["LSC-RULE-LOOSENED"], "{report}");
+    let said = out(&work.run(&["diff"]));
+    assert!(
+        said.contains("  Breaking\n    rule `named check` changed"),
+        "{said}"
+    );
+    assert!(
+        said.contains("(LSC-RULE-LOOSENED)") && !said.contains("Compatible"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_approver_who_leaves_with_the_change_was_entitled_and_stays_believed() {
+    let Some(work) = Work::new() else { return };
+    work.git(&["checkout", "-q", "-b", "feature"]);
+    work.edit(EMAIL, "");
+    work.edit("version: 1.0.0", "version: 1.1.0");
+    let (_, report) = work.breaking(&[]);
+    let found = removed(&report);
+    let fingerprint = found["fingerprint"].as_str().unwrap().to_owned();
+    let approve = |fingerprint: &str| {
+        let reason = ["--reason", "agreed", "--by", "jane@example.com"];
+        let output = work.run(&[&["approve", fingerprint], &reason[..]].concat());
+        (output.status.code().unwrap(), out(&output))
+    };
+    let (exit, said) = approve(&fingerprint[..3]);
+    assert!(exit == 1 && said.contains("at least four"), "{said}");
+    let (exit, said) = approve(&fingerprint[..5]);
+    assert!(exit == 0 && said.contains(&fingerprint), "{said}");
+    let (_, report) = work.breaking(&[]);
+    let rest: Vec<String> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|item| item["severity"] == "error" && item.get("approved").is_none())
+        .map(|item| item["fingerprint"].as_str().unwrap().to_owned())
+        .collect();
+    for fingerprint in rest {
+        assert_eq!(approve(&fingerprint).0, 0);
+    }
+    work.edit(
+        "    - {username: jane@example.com, role: owner}\n",
+        "    - {username: john@example.com, role: owner}\n",
+    );
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (0, vec![]), "{report}");
+    let lint = work.run(&["lint"]);
+    assert_eq!(lint.status.code(), Some(0), "{}", out(&lint));
+    // Once it is merged, later changes are not held up by who left.
+    work.commit("remove");
+    work.git(&["branch", "-q", "-f", "main"]);
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (0, vec![]), "{report}");
+
+    // Nothing is said of approvals while their contract cannot be read.
+    work.edit("logicalType: string", "logicalType: strong");
+    for command in ["lint", "breaking"] {
+        let said = out(&work.run(&[command]));
+        assert!(
+            !said.contains("LS-K014") && !said.contains("LS-K015"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_release_of_all_names_what_is_refused_and_what_only_waits() {
+    let Some(work) = Work::new() else { return };
+    let other = CUSTOMER.replace("customer", "order");
+    let other = other.replace(
+        "logicalType: string, required",
+        "logicalType: strong, required",
+    );
+    work.write("contracts/order/order.odcs.yaml", &other);
+    let output = work.run(&["release", "--all"]);
+    let said = out(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("refused contracts/order/order.odcs.yaml: it has errors"),
+        "{said}"
+    );
+    assert!(said.contains("held back customer 1.0.0"), "{said}");
+    assert!(said.contains("2 contracts: "), "{said}");
+    assert!(!work.at("contracts/customer/releases").exists());
+}
+
+#[test]
+fn only_what_fails_asks_for_an_approval() {
+    let Some(work) = Work::new() else { return };
+    work.git(&["checkout", "-q", "-b", "feature"]);
+    let note = "      - {name: note, logicalType: string}\n";
+    work.edit(
+        note,
+        &format!("{note}      - {{name: phone, logicalType: string}}\n"),
+    );
+    work.edit("version: 1.0.0", "version: 1.1.0");
+    for form in ["human", "markdown", "github"] {
+        let output = work.run(&["breaking", "--format", form]);
+        let said = out(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(
+            said.contains("phone") && !said.contains("contract approve"),
+            "{said}"
+        );
+    }
+}

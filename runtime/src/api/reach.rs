@@ -149,16 +149,23 @@ impl Reach {
     /// # Errors
     /// A process that went away, a log that cannot be written, or an order that only a running process can carry out.
     pub async fn order(&self, config: &Config, order: &Order) -> Result<Vec<Done>> {
-        let lasts = matches!(order.act, Act::Pause | Act::Resume);
+        let waits_for_a_run = order.act == Act::Skip && !config.log.is_shared()
+            || order.act == Act::Retry && matches!(self, Reach::Nothing);
         match self {
             Reach::Running(client) => client.post_body("/order", order).await,
-            _ if !lasts && !config.log.is_shared() => Err(Error::config(
+            _ if waits_for_a_run => Err(Error::config(
                 "no runtime is running, and only a running one can do this",
             )
             .help("start it with `lockstep run`")),
             Reach::Log(store) => {
                 let control = Control::open(&*store.log).await?;
-                control.carry_out(order, SKIP_MAX).await
+                // A log that only one process can hold is held by this one: nobody answers.
+                let patience = if config.log.is_shared() {
+                    SKIP_MAX
+                } else {
+                    Duration::ZERO
+                };
+                control.carry_out(order, patience).await
             }
             // What rests from the beginning rests at the first start.
             Reach::Nothing => {

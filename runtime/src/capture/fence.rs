@@ -115,6 +115,7 @@ impl Case {
             quarantine: Arc::new(Quarantine::open(Arc::clone(log)).await?),
             board: Arc::new(Board::default()),
             versions: Arc::new(crate::versions::Versions::open(&**log).await.unwrap()),
+            backfills: Default::default(),
             look_every: Duration::from_secs(600),
             desk: None,
         };

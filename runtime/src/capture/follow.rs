@@ -2,14 +2,16 @@
 //!
 //! The decision is `lockstep_core::contract::drift`'s; here it is carried out. The table as it was when all was well is kept in the log, so that drift is known after a restart, too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lockstep_core::connector::News;
 use lockstep_core::contract::drift::{
-    Action, Decision, Drift, Expected, Kind, Side, compare, extended, next_minor, with_columns,
+    Action, Decision, Drift, Expected, Kind, Side, as_taken, compare, extended, next_minor,
+    with_columns,
 };
 use lockstep_core::error::{Error, Result};
-use lockstep_core::{Column, Shape};
+use lockstep_core::{Change, Column, Op, Shape};
 
 use super::intake::{Entity, Intake};
 use super::open::Tables;
@@ -105,7 +107,7 @@ impl Intake {
     async fn stand(&mut self, index: usize, gone: Option<&Error>) -> Result<()> {
         let captured = &self.entities[index].captured;
         let terms = terms(&captured.contract, &captured.mapping);
-        let known = self.versions.table(&self.key(index));
+        let known = self.versions.table(&self.key(index)).await?;
         let majors = &self.entities[index].standing.majors;
         let again = match &known {
             None => None,
@@ -210,7 +212,7 @@ impl Intake {
     pub(super) async fn retire(&mut self, publisher: &mut Publisher) -> Result<()> {
         for index in publisher.retire() {
             self.entities[index].standing.majors = publisher.older(index);
-            let known = self.versions.table(&self.key(index));
+            let known = self.versions.table(&self.key(index)).await?;
             self.note(index, known.and_then(|known| known.again))
                 .await?;
         }
@@ -386,8 +388,9 @@ impl Intake {
         let read = self.entities[index].compile(shape)?;
         let Self { entities, .. } = self;
         entities[index].captured.read = read;
-        entities[index].standing.before = Arc::clone(shape);
-        entities[index].standing.due = true;
+        let standing = &mut entities[index].standing;
+        standing.before = Arc::new(as_taken(&standing.before, shape, columns));
+        standing.due = true;
         let known = self.versions.known();
         publisher.goes_on_with(index, &entities[index].captured.contract, &known);
         // Rows may have had values there before anybody saw the column.
@@ -406,6 +409,8 @@ impl Intake {
             again,
             was_held: entity.standing.may_have_left,
             incarnation: None,
+            columns: BTreeMap::new(),
+            writes: Vec::new(),
             majors: entity.standing.majors.clone(),
         };
         self.versions.keep_table(&self.key(index), table).await
@@ -428,9 +433,61 @@ impl Intake {
         due
     }
 
-    /// The table of an entity.
-    pub(super) fn table(&self, index: usize) -> String {
-        self.entities[index].captured.mapping.table.clone()
+    /// The table of an entity that is to be read again, and whether every row of it: those that the filter leaves out may have left it.
+    pub(super) fn rereads(&self, index: usize) -> (String, bool) {
+        let Entity {
+            captured, standing, ..
+        } = &self.entities[index];
+        (captured.mapping.table.clone(), standing.may_have_left)
+    }
+
+    /// Shows how many rows were read that are no changes.
+    pub(super) fn count_rows(&self, changes: &[Change]) {
+        let mut rest = changes;
+        while let Some(first) = rest.first() {
+            let same = |change: &&Change| Arc::ptr_eq(&change.shape, &first.shape);
+            let run = rest.iter().take_while(same).count();
+            let (these, others) = rest.split_at(run);
+            rest = others;
+            let rows = these
+                .iter()
+                .filter(|change| change.op == Op::Snapshot)
+                .count();
+            if rows == 0 {
+                continue;
+            }
+            for index in self.of_table(&first.shape.name) {
+                let entity = &self.entities[index].captured.contract.entity;
+                self.board.rows_read(&self.system, entity, rows as u64);
+            }
+        }
+    }
+
+    /// Shows what a source tells of a table beside its shape.
+    pub(super) fn note_news(&self, news: &News) {
+        let (News::Read(table)
+        | News::ReadPart(table)
+        | News::Reading { table, .. }
+        | News::Withheld { table, .. }) = news
+        else {
+            return;
+        };
+        for index in self.of_table(table) {
+            let entity = &self.entities[index].captured.contract.entity;
+            match news {
+                News::Withheld { reason, .. } => {
+                    let error = reason.clone().map(Error::config);
+                    self.board.withheld(&self.system, entity, error.as_ref());
+                }
+                News::Reading { of, .. } => {
+                    self.board.reading(&self.system, entity, Some(*of), false);
+                }
+                _ => {
+                    let whole = matches!(news, News::Read(_));
+                    self.board.reading(&self.system, entity, None, whole);
+                }
+            }
+        }
     }
 
     /// A position says that an entity's table is being read again.
@@ -450,8 +507,14 @@ impl Intake {
             return Ok(());
         }
         standing.may_have_left = false;
-        let known = self.versions.table(&self.key(index));
+        let known = self.versions.table(&self.key(index)).await?;
         self.note(index, known.and_then(|known| known.again)).await
+    }
+
+    /// Where an entity stands.
+    pub(super) fn index_of(&self, entity: &str) -> Option<usize> {
+        let of = |known: &Entity| known.captured.contract.entity == entity;
+        self.entities.iter().position(of)
     }
 
     /// Has an entity's table read again because somebody lacks rows of it; tells why it cannot be.
@@ -462,8 +525,7 @@ impl Intake {
                     .to_owned(),
             ));
         }
-        let of = |known: &Entity| known.captured.contract.entity == entity;
-        let Some(index) = self.entities.iter().position(of) else {
+        let Some(index) = self.index_of(entity) else {
             return Ok(Some("no flow captures this entity here".to_owned()));
         };
         self.read_again(index);

@@ -34,6 +34,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::again::{Replaced, again};
+use crate::control::{Backfill, Backfills};
 use crate::inbox::Desk;
 use crate::log::{self, Log, Service};
 use crate::plan;
@@ -45,7 +46,7 @@ pub(crate) use line::LINE_MAX;
 use open::Opened;
 use outbox::Outbox;
 use publish::{Flight, Landed, Publisher};
-use reread::Rereads;
+use reread::{Rereads, What};
 
 /// Most batches between a source and its gate.
 const FEED_BATCHES: usize = 4;
@@ -96,6 +97,8 @@ pub struct Capture {
     pub look_every: Duration,
     /// Who waits for verdicts, where the system is an inbox.
     pub desk: Option<Arc<Desk>>,
+    /// What somebody wants read again.
+    pub backfills: Backfills,
 }
 
 impl Capture {
@@ -218,6 +221,8 @@ impl Session {
         let mut stopping = false;
         let mut in_hand = false;
         let mut passed_by = false;
+        let mut orders = capture.backfills.watch();
+        self.take_orders(capture, intake).await?;
         loop {
             if intake.moves() && self.outbox.has_room() {
                 intake.release(publisher, &mut self.outbox).await?;
@@ -246,7 +251,8 @@ impl Session {
             let full = intake.is_full();
             let position_due = flight.is_none() && self.unpublished.is_some();
             for index in intake.due() {
-                self.rereads.ask(index, intake.table(index), &self.feed);
+                let (table, every) = intake.rereads(index);
+                self.rereads.ask(index, table, every, &self.feed);
             }
             if intake.is_held() {
                 self.look_at = self.look_at.min(Instant::now() + LOOK_HELD);
@@ -256,6 +262,9 @@ impl Session {
                 landed = wait(&mut flight), if flight.is_some() => {
                     flight = None;
                     self.land(capture, intake, publisher, landed?).await?;
+                }
+                () = orders.changed(), if !stopping => {
+                    self.take_orders(capture, intake).await?;
                 }
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
@@ -279,12 +288,14 @@ impl Session {
                         capture.board.captured(&capture.system, batch.changes.len());
                     }
                     intake.take(&batch, publisher, &mut self.outbox).await?;
+                    intake.count_rows(&batch.changes);
                     for news in &batch.news {
                         if let News::Read(table) = news {
                             for index in intake.of_table(table) {
                                 self.rereads.is_whole(index, ticket);
                             }
                         }
+                        intake.note_news(news);
                     }
                     self.outbox.last().tickets.push(ticket);
                 }
@@ -304,6 +315,49 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Takes up what somebody wants read again.
+    async fn take_orders(&mut self, capture: &Capture, intake: &mut Intake) -> Result<()> {
+        for backfill in capture.backfills.open() {
+            let Backfill {
+                id,
+                wanted,
+                by,
+                reason,
+            } = backfill;
+            let (entity, system) = (&wanted.entity, &capture.system);
+            tracing::info!(
+                system,
+                entity,
+                by,
+                reason,
+                "somebody wants a table read again"
+            );
+            match (intake.index_of(entity), wanted.filter) {
+                // It is noted with the table, where a crash finds it.
+                (Some(_), None) => {
+                    let why = reason.unwrap_or_else(|| format!("{by} asked for it"));
+                    if let Some(refused) = intake.refill(entity, why).await? {
+                        tracing::warn!(system, entity, refused, "a table cannot be read again");
+                    }
+                }
+                (Some(index), Some(filter)) => {
+                    let (table, _) = intake.rereads(index);
+                    self.rereads.ask_part(id, table, filter, &self.feed);
+                    continue;
+                }
+                (None, _) => {
+                    tracing::warn!(
+                        system,
+                        entity,
+                        "no flow reads the table that was to be read again"
+                    );
+                }
+            }
+            capture.backfills.taken(&id).await;
+        }
+        Ok(())
     }
 
     /// Whether a position is the first of a life of the source that the log does not know.
@@ -346,8 +400,11 @@ impl Session {
     ) -> Result<()> {
         publisher.landed(&landed);
         if let Some(position) = landed.position {
-            for index in self.rereads.said() {
-                intake.is_read_again(index).await?;
+            for said in self.rereads.said() {
+                match said {
+                    What::Entity(index) => intake.is_read_again(index).await?,
+                    What::Part(id) => capture.backfills.taken(&id).await,
+                }
             }
             for index in self.rereads.wholes() {
                 intake.is_whole_again(index).await?;

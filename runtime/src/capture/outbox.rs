@@ -18,7 +18,7 @@ use crate::quarantine::Entry;
 /// Most events of one message.
 const FRAME_EVENTS: usize = 1000;
 /// Bytes after which a message takes no further event.
-const FRAME_BYTES: usize = 128 * 1024;
+const FRAME_BYTES: usize = 256 * 1024;
 /// Most bytes of one event.
 pub(super) const EVENT_MAX: usize = MESSAGE_MAX - FRAME_BYTES;
 /// Most events that may wait; beyond, nothing more is taken from the source.

@@ -105,6 +105,7 @@ mod tests {
                 quarantine: Arc::new(Quarantine::open(Arc::clone(&log)).await.unwrap()),
                 board: Arc::new(Board::default()),
                 versions: Arc::new(crate::versions::Versions::open(&*log).await.unwrap()),
+                backfills: Default::default(),
                 look_every: Duration::from_secs(600),
                 desk: None,
             };

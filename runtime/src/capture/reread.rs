@@ -2,22 +2,34 @@
 //!
 //! A source takes the request into its position. Positions of batches that were on their way before do not have it, so the request counts as stored only with one that was emitted after the source took it.
 
+use std::collections::BTreeSet;
+
 use lockstep_core::capture::{Ledger, Ticket};
-use lockstep_core::connector::{Control, Feed};
+use lockstep_core::connector::{Control, Feed, Filter};
 
 /// The requests of one life of a source.
 #[derive(Debug, Default)]
 pub(super) struct Rereads {
     open: Vec<Reread>,
+    /// The requests for parts of tables that the source was asked.
+    parts: BTreeSet<String>,
     /// Entities whose tables were read to the last row, by the batch that says so, and whether its position is safe.
     whole: Vec<(usize, Ticket, bool)>,
 }
 
 #[derive(Debug)]
 struct Reread {
-    /// The entity whose table it is.
-    entity: usize,
+    what: What,
     stage: Stage,
+}
+
+/// What is read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// The table of an entity.
+    Entity(usize),
+    /// A part of a table, by the request for it.
+    Part(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +46,37 @@ enum Stage {
 
 impl Rereads {
     /// Asks the source to read the table of an entity again.
-    pub(super) fn ask(&mut self, entity: usize, table: String, feed: &Feed) {
-        self.open.retain(|known| known.entity != entity);
-        match feed.control.try_send(Control::Backfill { table }) {
+    ///
+    /// With `every`, rows that flows do not want are told as well: targets may hold them all the same.
+    pub(super) fn ask(&mut self, entity: usize, table: String, every: bool, feed: &Feed) {
+        self.open.retain(|known| known.what != What::Entity(entity));
+        let filter = every.then(Filter::every);
+        match feed.control.try_send(Control::Backfill { table, filter }) {
             Ok(()) => self.open.push(Reread {
-                entity,
+                what: What::Entity(entity),
                 stage: Stage::Asked,
             }),
             // The mark in the log stays, so the next life asks again.
             Err(error) => {
                 tracing::warn!(%error, "the source cannot be asked to read a table again now");
+            }
+        }
+    }
+
+    /// Asks the source to read a part of a table again, once in its life.
+    pub(super) fn ask_part(&mut self, id: String, table: String, filter: Filter, feed: &Feed) {
+        if !self.parts.insert(id.clone()) {
+            return;
+        }
+        let filter = Some(filter);
+        match feed.control.try_send(Control::Backfill { table, filter }) {
+            Ok(()) => self.open.push(Reread {
+                what: What::Part(id),
+                stage: Stage::Asked,
+            }),
+            // The request in the log stays, so the next life asks again.
+            Err(error) => {
+                tracing::warn!(%error, "the source cannot be asked to read a part of a table now");
             }
         }
     }
@@ -65,7 +98,8 @@ impl Rereads {
     /// The table of an entity was read to its last row with a batch. What was begun before it was asked for again does not count.
     pub(super) fn is_whole(&mut self, entity: usize, ticket: Ticket) {
         let begun_before = |reread: &Reread| {
-            reread.entity == entity && matches!(reread.stage, Stage::Asked | Stage::Taken(_))
+            reread.what == What::Entity(entity)
+                && matches!(reread.stage, Stage::Asked | Stage::Taken(_))
         };
         if !self.open.iter().any(begun_before) {
             self.whole.push((entity, ticket, false));
@@ -86,12 +120,12 @@ impl Rereads {
         }
     }
 
-    /// The log says a position that was safe before: the entities whose request it has.
-    pub(super) fn said(&mut self) -> Vec<usize> {
+    /// The log says a position that was safe before: the requests that it has.
+    pub(super) fn said(&mut self) -> Vec<What> {
         let safe = self
             .open
             .extract_if(.., |reread| reread.stage == Stage::Safe);
-        safe.map(|reread| reread.entity).collect()
+        safe.map(|reread| reread.what).collect()
     }
 
     /// The log says a position that was safe before: the entities whose tables were read to the last row by then.
@@ -108,7 +142,7 @@ mod tests {
 
     use super::*;
 
-    const NONE: [usize; 0] = [];
+    const NONE: [What; 0] = [];
 
     fn position(commit: u64) -> Position {
         format!("i/{commit:016x}.00000000").parse().unwrap()
@@ -119,7 +153,7 @@ mod tests {
         let (emitter, mut feed) = feed(None, 4);
         let mut ledger = Ledger::new(None);
         let mut rereads = Rereads::default();
-        rereads.ask(0, "t".to_owned(), &feed);
+        rereads.ask(0, "t".to_owned(), false, &feed);
         let enter = async |feed: &mut Feed, rereads: &mut Rereads, ledger: &mut Ledger| {
             let batch = feed.batches.recv().await.unwrap();
             let ticket = ledger.enter(batch.position);
@@ -137,7 +171,10 @@ mod tests {
         assert_eq!(enter(&mut feed, &mut rereads, &mut ledger).await, NONE);
         assert_eq!(enter(&mut feed, &mut rereads, &mut ledger).await, NONE);
         emitter.emit(Vec::new(), position(4)).await.unwrap();
-        assert_eq!(enter(&mut feed, &mut rereads, &mut ledger).await, [0]);
+        assert_eq!(
+            enter(&mut feed, &mut rereads, &mut ledger).await,
+            [What::Entity(0)]
+        );
         assert_eq!(rereads.said(), NONE);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lockstep_core::Key;
 use lockstep_core::log::is_later;
 
-use crate::quarantine::{Entry, Former, Held};
+use crate::quarantine::{Entry, Former, Held, State};
 
 /// The rows of one entity whose last change stands in quarantine.
 #[derive(Debug, Default)]
@@ -175,7 +175,12 @@ impl Book {
                 continue;
             };
             if older.id != entry.id && !is_later(&entry.held.event, &older.event) {
-                // A replay of what the newer entry made meaningless already.
+                // A replay of what the newer entry made meaningless already, though perhaps it was never stored.
+                // One that halts was decided about, or it would hold the newer one back: the store knows.
+                if entry.state == State::Open && !entry.halts() {
+                    entry.state = State::Superseded;
+                    entry.closed_at = Some(entry.at);
+                }
                 return superseded;
             }
             let Some(older) = self.rows.remove(&row) else {

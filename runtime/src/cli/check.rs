@@ -56,7 +56,12 @@ impl Args {
             }
         };
         let mut exit = Exit::Clean;
-        if !self.offline {
+        if self.offline {
+            findings.extend(config::preflight::between(&config));
+            if any_error(&findings) {
+                exit = Exit::Findings;
+            }
+        } else {
             let known = Known::reach(&config).await;
             let refused = known.judge(&config);
             known.apply(&mut config);

@@ -3,6 +3,7 @@
 //! A deployer's own binary is `fn main() -> ExitCode { lockstep::cli::main(registry) }` with the connectors it wants.
 //! A new command is a variant of `Command` and its arm in `Command::run`.
 
+mod backfill;
 mod check;
 mod completions;
 mod connectors;
@@ -129,6 +130,7 @@ enum Command {
     Resume(steer::Resume),
     Retry(steer::Retry),
     Skip(steer::Skip),
+    Backfill(backfill::Args),
     Verify(verify::Args),
     Quarantine(quarantine::Args),
     Map(map::Args),
@@ -148,6 +150,7 @@ impl Command {
             Command::Resume(args) => args.run(cx).await,
             Command::Retry(args) => args.run(cx).await,
             Command::Skip(args) => args.run(cx).await,
+            Command::Backfill(args) => args.run(cx).await,
             Command::Verify(args) => args.run(cx).await,
             Command::Quarantine(args) => args.run(cx).await,
             Command::Map(args) => args.run(cx).await,
@@ -241,12 +244,31 @@ impl Context {
         Ok(config)
     }
 
-    /// Loads the configuration and finds the running process, or its log where none runs.
+    /// Loads what it takes to operate a run, with the first mistake in the rest of what is on disk: whatever runs goes on with what it began with.
+    ///
+    /// # Errors
+    /// What to end with: what is wrong is shown already.
+    fn load_to_operate(&self) -> Result<(Config, Option<Diagnostic>), Exit> {
+        match config::load_to_operate(&self.file, &self.registry) {
+            Ok((config, beside)) => {
+                if !any_error(&beside) {
+                    self.output.findings(&beside);
+                }
+                let mut errors = beside.into_iter();
+                let mistake = errors.find(|finding| finding.severity == Severity::Error);
+                Ok((config, mistake.map(unloadable)))
+            }
+            Err(findings) => Err(self.fail(&findings, Exit::Usage)),
+        }
+    }
+
+    /// Finds the running process, or its log where none runs, whatever is wrong with the contracts on disk, which is told.
     ///
     /// # Errors
     /// What to end with: what is wrong is shown already.
     async fn reach(&self) -> Result<(Config, Reach), Exit> {
-        let config = self.load()?;
+        let (config, mistake) = self.load_to_operate()?;
+        self.output.findings(mistake.as_slice());
         let reach = Reach::find(&config).await;
         reach
             .map(|reach| (config, reach))
@@ -277,6 +299,30 @@ impl Context {
             &[Diagnostic::error("LS-U001", message).help(help)],
             Exit::Usage,
         )
+    }
+}
+
+/// The first mistake that keeps what is on disk from being loaded, as a warning: it stops nothing that runs.
+fn unloadable(mistake: Diagnostic) -> Diagnostic {
+    let own = mistake
+        .place
+        .as_ref()
+        .is_some_and(|place| place.file.ends_with(".toml"));
+    let (what, ask) = if own && mistake.code != "LS-G023" {
+        ("the configuration on disk does not load", "lockstep check")
+    } else {
+        (
+            "the contracts on disk do not load",
+            "lockstep contract lint",
+        )
+    };
+    Diagnostic {
+        severity: Severity::Warning,
+        message: format!("{what}, so the next start would fail: {}", mistake.message),
+        help: Some(format!(
+            "what runs goes on as it began; `{ask}` names every mistake"
+        )),
+        ..mistake
     }
 }
 

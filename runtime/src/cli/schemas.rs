@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 
-use super::{check, connectors, contract, explain, map, quarantine, steer};
+use super::{check, connectors, contract, explain, map, quarantine, status, steer};
 use crate::config::FileText;
 
 /// Every schema, by its file below `schemas/`.
@@ -81,10 +81,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
             "outputs/quarantine-show.schema.json",
             printed::<quarantine::Shown>(),
         ),
-        (
-            "outputs/status.schema.json",
-            printed::<crate::status::Status>(),
-        ),
+        ("outputs/status.schema.json", printed::<status::Shown>()),
         ("outputs/steer.schema.json", printed::<steer::Steered>()),
         (
             "outputs/verify.schema.json",

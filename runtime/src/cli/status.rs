@@ -1,8 +1,12 @@
 //! `lockstep status`: what every flow is doing.
 
 use comfy_table::{Table, presets};
+use lockstep_core::diagnostic::Diagnostic;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::{Context, Exit};
+use crate::api::Reach;
 use crate::status::{DriftStatus, State, Status};
 
 /// Show what every flow is doing: idle, behind, stalled, held or paused
@@ -17,9 +21,13 @@ pub(super) struct Args {}
 
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
-        let (config, reach) = match cx.reach().await {
-            Ok(reached) => reached,
+        let (config, unloadable) = match cx.load_to_operate() {
+            Ok(loaded) => loaded,
             Err(exit) => return exit,
+        };
+        let reach = match Reach::find(&config).await {
+            Ok(reach) => reach,
+            Err(error) => return cx.failed(&error),
         };
         let status = reach.status(&config).await;
         reach.close().await;
@@ -27,17 +35,41 @@ impl Args {
             Ok(status) => status,
             Err(error) => return cx.failed(&error),
         };
+        let shown = Shown { status, unloadable };
         if cx.output.is_json() {
-            cx.output.json(&status);
+            cx.output.json(&shown);
         } else {
-            cx.output.text(&table(&status));
+            cx.output.text(&shown.text());
         }
+        let status = shown.status;
         let well = |state| matches!(state, State::Idle | State::Behind | State::Paused);
         if status.flows.iter().all(|flow| well(flow.state)) {
             Exit::Clean
         } else {
             Exit::Findings
         }
+    }
+}
+
+/// The result of `lockstep status --json`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Shown {
+    /// What runs.
+    #[serde(flatten)]
+    status: Status,
+    /// The first mistake that keeps the contracts or the configuration on disk from being loaded; what runs goes on with what it began with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unloadable: Option<Diagnostic>,
+}
+
+impl Shown {
+    fn text(&self) -> String {
+        let mut text = table(&self.status);
+        if let Some(mistake) = &self.unloadable {
+            let help = mistake.help.as_deref().unwrap_or_default();
+            text.push_str(&format!("\n{mistake}; {help}"));
+        }
+        text
     }
 }
 
@@ -74,6 +106,18 @@ fn table(status: &Status) -> String {
     for flow in &status.flows {
         if let Some(reason) = &flow.reason {
             text.push_str(&format!("\n{} to {}: {reason}", flow.flow, flow.to));
+        }
+        if let Some(reading) = &flow.reading {
+            let of = reading
+                .of
+                .map_or_else(String::new, |of| format!(" of about {of}"));
+            let share = reading
+                .share
+                .map_or_else(String::new, |share| format!(" ({:.0}%)", share * 100.0));
+            text.push_str(&format!(
+                "\n{} to {}: the table in {} is being read, {} rows{of} so far{share}",
+                flow.flow, flow.to, flow.from, reading.rows
+            ));
         }
         for DriftStatus { system, drift } in &flow.drift {
             text.push_str(&format!(

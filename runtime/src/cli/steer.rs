@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, Exit, who};
-use crate::control::{self, Act, Done, Order, Outcome};
+use crate::config::Config;
+use crate::control::{self, Act, Done, Order, Outcome, When};
 
 /// What `NAME` may be, for every command of this module.
 const NAMES: &str = "NAME is a flow (its deliveries), a system (its capture, and the deliveries into it), or SYSTEM.TABLE (the deliveries out of that table and into it); `flow:` or `system:` before it tells two of one name apart.";
@@ -29,11 +30,11 @@ pub(super) struct Resume {
     chosen: Chosen,
 }
 
-/// Let flows that failed try again at once, instead of waiting for the next time
+/// Let flows try now, instead of waiting for the next time: those that failed, and those that a schedule lets wait
 #[derive(Debug, clap::Args)]
-#[command(after_help = format!("{NAMES}\n\n\
+#[command(after_help = format!("{NAMES}\nWhere no runtime has a flow, it tries at the next start; where it is paused, when it is resumed.\n\n\
     Examples:\n  lockstep retry invoices\n  lockstep retry erp\n\n\
-    Exit codes: 0 asked for, 2 wrong usage, 3 no runtime is running or the log cannot be written."))]
+    Exit codes: 0 asked for, 2 wrong usage, 3 nothing ever ran here or the log cannot be written."))]
 pub(super) struct Retry {
     #[command(flatten)]
     chosen: Chosen,
@@ -66,7 +67,7 @@ struct Chosen {
     by: Option<String>,
 }
 
-/// The result of `lockstep pause --json`, `resume --json`, `retry --json` and `skip --json`.
+/// The result of `lockstep pause --json`, `resume --json`, `retry --json`, `skip --json` and `backfill --json`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Steered {
     /// Whether everything that was asked for is so now.
@@ -101,10 +102,11 @@ impl Skip {
 
 impl Chosen {
     async fn run(self, cx: &Context, act: Act) -> Exit {
-        let config = match cx.load() {
-            Ok(config) => config,
+        let (config, mistake) = match cx.load_to_operate() {
+            Ok(loaded) => loaded,
             Err(exit) => return exit,
         };
+        cx.output.findings(mistake.as_slice());
         let mut parts = Vec::new();
         for name in &self.names {
             match control::parts(&config, name, self.to.as_deref()) {
@@ -119,17 +121,23 @@ impl Chosen {
             parts,
             by: who(self.by),
             reason: self.reason,
+            wanted: None,
         };
-        let reach = match crate::api::Reach::find(&config).await {
-            Ok(reach) => reach,
-            Err(error) => return cx.failed(&error),
-        };
-        let done = reach.order(&config, &order).await;
-        reach.close().await;
-        match done {
-            Ok(parts) => show(cx, parts),
-            Err(error) => cx.failed(&error),
-        }
+        give(cx, &config, &order).await
+    }
+}
+
+/// Gives an order to whoever can carry it out, and shows what became of it.
+pub(super) async fn give(cx: &Context, config: &Config, order: &Order) -> Exit {
+    let reach = match crate::api::Reach::find(config).await {
+        Ok(reach) => reach,
+        Err(error) => return cx.failed(&error),
+    };
+    let done = reach.order(config, order).await;
+    reach.close().await;
+    match done {
+        Ok(parts) => show(cx, parts),
+        Err(error) => cx.failed(&error),
     }
 }
 
@@ -157,7 +165,23 @@ fn said(outcome: &Outcome) -> String {
         }
         Outcome::Resumed { changed: true } => "goes on".to_owned(),
         Outcome::Resumed { changed: false } => "was not paused".to_owned(),
-        Outcome::Retried => "tries again at once".to_owned(),
+        Outcome::Retried { when } => match when {
+            When::Now => "tries again now".to_owned(),
+            When::Resumed => "is paused; tries again when it is resumed".to_owned(),
+            When::Start => "no runtime has it now; tries again at the next start".to_owned(),
+        },
+        Outcome::Backfill {
+            changed: true,
+            entity,
+        } => {
+            format!("reads `{entity}` again; `lockstep status` shows how far it is")
+        }
+        Outcome::Backfill {
+            changed: false,
+            entity,
+        } => {
+            format!("was to read `{entity}` again before")
+        }
         Outcome::Skipped { entry } => format!(
             "skipped one change; `lockstep quarantine show {entry}` has it, `retry` sends it again (LS-F002)"
         ),

@@ -226,7 +226,7 @@ pub(crate) struct VersionsText {
     pub(crate) publish_majors: BTreeMap<String, Vec<u64>>,
 }
 
-/// One deployed business system. Every key beside `connector`, `map`, `drift` and `create_tables` is a setting of the connector.
+/// One deployed business system. Every key beside `connector`, `map`, `drift`, `create_tables`, `capture` and `query` is a setting of the connector.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct SystemText {
     /// The connector that knows its kind.
@@ -240,9 +240,72 @@ pub(crate) struct SystemText {
     /// Whether tables that its mappings write and that it does not have are made from their contracts.
     #[serde(default)]
     pub(crate) create_tables: bool,
+    /// How its changes are observed. `log` if absent.
+    #[serde(default)]
+    pub(crate) capture: Option<CaptureText>,
+    /// How its tables are read, where it is captured by query.
+    #[serde(default)]
+    pub(crate) query: Option<QueryText>,
     /// The connector's settings; secrets as `${NAME}` (environment) or `${file:path}`.
     #[serde(flatten)]
     pub(crate) settings: RawConfig,
+}
+
+/// How changes of a system are observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CaptureText {
+    /// By the connector's own source: the system's log, or what stands for one.
+    Log,
+    /// By asking for rows again and again: for tables that can give no log, such as views, foreign tables, or where the role may not replicate.
+    Query,
+}
+
+/// How tables are read that can give no log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct QueryText {
+    /// How often the tables are read, such as `30s`. `1m` if absent.
+    pub(crate) every: Option<String>,
+    /// When they are read instead, as minute, hour, day of the month, month and day of the week, such as `0 2 * * *`.
+    pub(crate) cron: Option<String>,
+    /// The time zone of `cron`, such as `Europe/Berlin`. UTC if absent.
+    pub(crate) zone: Option<String>,
+    /// Most rows that are read at once, which is what a crash may repeat. 2000 if absent.
+    #[schemars(range(min = 1, max = 20_000))]
+    pub(crate) chunk_rows: Option<u32>,
+    /// How much of a table may go at once, in percent of its rows, rounded up; beyond that its deletes are withheld. 20 if absent.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) deletes_max_percent: Option<u8>,
+    /// What is special about tables, by their names as mappings have them.
+    pub(crate) tables: BTreeMap<String, QueryTableText>,
+}
+
+/// What is special about a table that can give no log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct QueryTableText {
+    /// The columns that together tell every row from the others, where the system does not say: for views and foreign tables.
+    pub(crate) key: Vec<String>,
+    /// A column that grows with every change of a row: an integer, an instant or a day. If absent, every row is compared every time.
+    pub(crate) watermark: Option<String>,
+    /// How far back of what was read each reading begins, so that commits that come late are not lost: a time such as `5m` (`1m` if absent), or a number for a column of integers (1000 if absent).
+    pub(crate) overlap: Option<OverlapText>,
+    /// With `watermark`: how often the whole table is compared, which finds deletes and whatever the column did not show, such as `12h`, or `never`. `1d` if absent.
+    pub(crate) sweep: Option<String>,
+    /// How much of the table may go at once, in percent.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) deletes_max_percent: Option<u8>,
+}
+
+/// How far back a reading begins.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum OverlapText {
+    /// For columns of integers.
+    Count(u64),
+    /// For columns of instants and days.
+    Time(String),
 }
 
 /// When what is captured is applied in the targets.

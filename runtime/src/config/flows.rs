@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lockstep_core::connector::Connector;
 use lockstep_core::diagnostic::{Diagnostic, suggestion};
 use lockstep_core::gate::FieldMap;
 
@@ -176,10 +177,17 @@ impl Check<'_, '_, '_> {
             return;
         };
         let connector = self.reading.registry.get(&system.connector);
-        if connector.is_ok_and(|connector| !connector.tells_transactions()) {
+        let tells =
+            |connector: &Connector| connector.tells_transactions() && system.query.is_none();
+        if connector.is_ok_and(|connector| !tells(connector)) {
+            let how = if system.query.is_some() {
+                "captured by query".to_owned()
+            } else {
+                format!("captured by connector `{}`", system.connector)
+            };
             let message = format!(
-                "flow `{}` asks for whole transactions, which connector `{}` of system `{}` does not tell",
-                flow.name, system.connector, flow.from
+                "flow `{}` asks for whole transactions, which system `{}` does not tell as it is {how}",
+                flow.name, flow.from
             );
             let help = "leave `consistency` out: every record arrives by itself then".to_owned();
             let path = ["flows", flow.name.as_str(), "consistency"];
@@ -231,6 +239,10 @@ impl Check<'_, '_, '_> {
         };
         if let Ok(connector) = self.reading.registry.get(&known.connector) {
             let offers = connector.offers();
+            let offer = match (&known.query, offer) {
+                (Some(_), "source") => "reader",
+                _ => offer,
+            };
             if !offers.contains(&offer) {
                 let message = format!(
                     "connector `{}` of system `{system}` has no {offer}",

@@ -14,6 +14,7 @@ mod limits;
 mod log;
 mod mode;
 pub mod preflight;
+mod query;
 mod read;
 mod redact;
 mod schema;
@@ -25,12 +26,12 @@ mod tests;
 #[cfg(test)]
 pub(crate) mod toy;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lockstep_core::connector::{OpenContext, RawConfig, Registry, Secret};
+use lockstep_core::connector::{OpenContext, RawConfig, Reads, Registry, Secret};
 use lockstep_core::contract::Contract;
 use lockstep_core::contract::drift::{Action, Policy};
 use lockstep_core::diagnostic::{Diagnostic, Place};
@@ -46,6 +47,7 @@ pub(crate) use redact::{redact, strike};
 pub use text::Places;
 
 use crate::inbox;
+use crate::query::Query;
 use crate::versions::Known;
 pub(crate) use interpolate::reason;
 use surroundings::{Process, Surroundings};
@@ -75,6 +77,19 @@ pub fn load_system(
     let (config, warnings) = read::read_system(path, &text(path)?, system, registry, &Process)?;
     redact::remember(config.secrets());
     Ok((config, warnings))
+}
+
+/// Reads what it takes to reach a run and to name its parts; what is wrong with contracts, mappings or settings of systems is given beside it.
+///
+/// # Errors
+/// Every finding about the file's form, its log and its interface, if one of them is an error.
+pub fn load_to_operate(
+    path: &Path,
+    registry: &Registry,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (config, beside) = read::read_to_operate(path, &text(path)?, registry, &Process)?;
+    redact::remember(config.secrets());
+    Ok((config, beside))
 }
 
 fn text(path: &Path) -> Result<String, Vec<Diagnostic>> {
@@ -280,6 +295,8 @@ pub struct System {
     pub drift: PolicyPart,
     /// Whether tables that it does not have are made from their contracts.
     pub create_tables: bool,
+    /// How it is captured, where that is by query.
+    pub query: Option<Query>,
     /// The values that `${…}` brought into the settings.
     pub secrets: Vec<Secret<String>>,
 }
@@ -367,28 +384,65 @@ impl Config {
     /// What to tell a system's connector when it is opened for a role.
     #[must_use]
     pub fn open_context(&self, system: &str, role: Role) -> OpenContext {
-        let mut tables: Vec<String> = self
-            .flows
-            .values()
-            .filter(|flow| {
-                let says = flow.from == system;
-                let hears = flow.to.iter().any(|to| to == system);
-                match role {
-                    Role::Source => says,
-                    Role::Sink => hears,
-                    Role::Reader => says || hears,
-                }
-            })
-            .filter_map(|flow| self.mapping(system, &flow.entity))
-            .map(|mapping| mapping.table.clone())
+        let of_role = |flow: &&Flow| {
+            let says = flow.from == system;
+            let hears = flow.to.iter().any(|to| to == system);
+            match role {
+                Role::Source => says,
+                Role::Sink => hears,
+                Role::Reader => says || hears,
+            }
+        };
+        let flows = self.flows.values().filter(of_role);
+        let mapped = flows.filter_map(|flow| Some((flow, self.mapping(system, &flow.entity)?)));
+        let mapped: Vec<(&Flow, &Mapping)> = mapped.collect();
+        let mut tables: Vec<String> = mapped
+            .iter()
+            .map(|(_, mapping)| mapping.table.clone())
             .collect();
         tables.sort();
         tables.dedup();
+        let reads = tables.iter().filter(|_| role == Role::Source).map(|table| {
+            let of = mapped.iter().filter(|(_, mapping)| mapping.table == *table);
+            (table.clone(), self.reads(of))
+        });
         OpenContext {
             system: system.to_owned(),
             folder: self.folder.clone(),
+            reads: reads.collect(),
             tables,
         }
+    }
+
+    /// What flows want of a table that they read by these mappings.
+    fn reads<'c>(&self, mapped: impl Iterator<Item = &'c (&'c Flow, &'c Mapping)>) -> Reads {
+        let mut reads = Reads {
+            columns: Some(BTreeSet::new()),
+            filters: Vec::new(),
+        };
+        let mut is_filtered = true;
+        for (flow, mapping) in mapped {
+            let policy = self.source_policy(&flow.from, &flow.entity);
+            // A column that nobody mapped may be taken along, values included.
+            let read = mapping
+                .columns_read()
+                .filter(|_| policy.additive != Action::Propagate);
+            reads.columns = reads.columns.take().zip(read).map(|(mut columns, read)| {
+                columns.extend(read);
+                columns
+            });
+            match &mapping.filter {
+                Some(filter) if !reads.filters.contains(filter) => {
+                    reads.filters.push(filter.clone());
+                }
+                Some(_) => {}
+                None => is_filtered = false,
+            }
+        }
+        if !is_filtered {
+            reads.filters.clear();
+        }
+        reads
     }
 
     /// What to do about drift of a system's table of an entity that a flow reads or writes: the flow's word over the system's over everybody's.
@@ -480,6 +534,7 @@ impl System {
             map: BTreeMap::new(),
             drift: PolicyPart::default(),
             secrets: Vec::new(),
+            query: None,
             create_tables: false,
         }
     }

@@ -38,7 +38,8 @@ pub(super) fn read(
     registry: &Registry,
     world: &dyn Surroundings,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    read_part(file, text, None, registry, world)
+    let (config, findings) = read_part(file, text, Part::Whole, registry, world)?;
+    Ok((config, sound(findings)?))
 }
 
 /// Reads one system of a configuration's text: there may be no contract yet, and no flow.
@@ -52,13 +53,50 @@ pub(super) fn read_system(
     registry: &Registry,
     world: &dyn Surroundings,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    read_part(file, text, Some(system), registry, world)
+    let (config, findings) = read_part(file, text, Part::System(system), registry, world)?;
+    Ok((config, sound(findings)?))
 }
 
+/// Reads of a configuration's text what it takes to reach a run and to name its parts, and gives it with all that was found in the rest, errors included.
+///
+/// # Errors
+/// Every finding about the file's form, its log and its interface, if one of them is an error.
+pub(super) fn read_to_operate(
+    file: &Path,
+    text: &str,
+    registry: &Registry,
+    world: &dyn Surroundings,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    read_part(file, text, Part::Operation, registry, world)
+}
+
+/// Findings without an error.
+///
+/// # Errors
+/// All of them, if one of them is an error.
+fn sound(findings: Vec<Diagnostic>) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+    if findings.iter().any(|f| f.severity == Severity::Error) {
+        return Err(findings);
+    }
+    Ok(findings)
+}
+
+/// How much of a configuration somebody needs.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    /// All of it.
+    Whole,
+    /// One system, by its name.
+    System(&'a str),
+    /// What it takes to operate a run: its log, its interface, and names.
+    Operation,
+}
+
+/// Reads a part; what is wrong with what else was read is given beside it.
 fn read_part(
     file: &Path,
     text: &str,
-    only: Option<&str>,
+    part: Part<'_>,
     registry: &Registry,
     world: &dyn Surroundings,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -73,14 +111,24 @@ fn read_part(
         world,
         registry,
         findings: Vec::new(),
+        of_place: 0,
     };
     let mut file_text = reading.shape(&data);
-    let config = match only {
-        None => {
+    let mut beside = Vec::new();
+    let config = match part {
+        Part::Whole => {
             let contracts = reading.contracts(&file_text.contracts);
             reading.config(file, file_text, contracts)
         }
-        Some(only) => {
+        Part::Operation => {
+            let form = reading.findings.len();
+            let contracts = reading.contracts(&file_text.contracts);
+            beside = reading.findings.split_off(form);
+            let config = reading.config(file, file_text, contracts);
+            beside.extend(reading.findings.split_off(reading.of_place));
+            config
+        }
+        Part::System(only) => {
             let systems = std::mem::take(&mut file_text.systems);
             let systems: BTreeMap<String, System> = systems
                 .into_iter()
@@ -108,9 +156,11 @@ fn read_part(
         })
     };
     findings.sort_by_key(place);
-    if findings.iter().any(|f| f.severity == Severity::Error) {
-        return Err(findings);
+    beside.sort_by_key(place);
+    if matches!(part, Part::Operation) {
+        findings = sound(findings)?;
     }
+    findings.append(&mut beside);
     let config = Config { places, ..config };
     Ok((config, findings))
 }
@@ -122,6 +172,8 @@ pub(super) struct Reading<'a> {
     pub(super) world: &'a dyn Surroundings,
     pub(super) registry: &'a Registry,
     pub(super) findings: Vec<Diagnostic>,
+    /// How many findings there were once the log and the interface were read.
+    of_place: usize,
 }
 
 impl Reading<'_> {
@@ -152,6 +204,7 @@ impl Reading<'_> {
     fn config(&mut self, file: &Path, text: FileText, contracts: Contracts) -> Config {
         let log = log::read(self, &text.log);
         let api = self.api(&text.api);
+        self.of_place = self.findings.len();
         let rules = self.rules(&text.rules);
         let Contracts {
             current: contracts,
@@ -415,9 +468,11 @@ impl Reading<'_> {
                 RawConfig::new()
             }
         };
+        let query = self.query(&name, text.capture, text.query);
         System {
             name,
             connector: text.connector,
+            query,
             settings,
             map: text.map,
             drift: part(text.drift),

@@ -3,13 +3,14 @@
 //! Owns the file of an approval and the judgement whether it counts; knows nothing of how findings come about.
 //! An approval names a finding by its fingerprint, so it excuses one difference and dies when the difference changes.
 //! Who holds a role is what the contract said *before* the change, where it said anything: nobody appoints himself.
+//! An approval that was merged was judged when it came, and counts for its time whoever holds the role by now.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
-use lockstep_core::diagnostic::{Diagnostic, Place};
+use lockstep_core::diagnostic::{Diagnostic, Place, Severity};
 use serde::Deserialize;
 
 use super::report::{Excuse, Item};
@@ -40,6 +41,17 @@ pub struct Approval {
     pub role: String,
     /// The last day on which it counts.
     pub expires: Date,
+}
+
+/// What is known of an approval's past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// It came with the change.
+    New,
+    /// It was there before the change, so that it was judged then and may well excuse nothing any more.
+    Settled,
+    /// Nobody can tell.
+    Unknown,
 }
 
 /// Who holds which role, by contract id.
@@ -213,18 +225,20 @@ impl Approval {
 
 /// Excuses the findings that somebody approved, and says what is wrong with approvals.
 ///
-/// `settled` tells of an approval that it was there before the change, so that it may well excuse nothing any more.
+/// `past` tells whether an approval came with the change.
 pub fn apply(
     items: &mut [Item],
     approvals: &[Approval],
     teams: &Teams,
     today: Date,
-    settled: &dyn Fn(&Approval) -> bool,
+    past: &dyn Fn(&Approval) -> Past,
 ) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     for approval in approvals {
-        let fault = approval.faults(today);
-        if let Some(fault) = fault.or_else(|| approval.not_entitled(teams)) {
+        let past = past(approval);
+        let judged = past == Past::Settled;
+        let not_entitled = || approval.not_entitled(teams).filter(|_| !judged);
+        if let Some(fault) = approval.faults(today).or_else(not_entitled) {
             findings.push(fault);
             continue;
         }
@@ -250,7 +264,7 @@ pub fn apply(
                 }
             }
         }
-        if !used && !settled(approval) {
+        if !used && past == Past::New {
             let message = format!("the approval of {} excuses nothing", approval.fingerprint);
             findings.push(
                 Diagnostic::warning("LS-K014", message)
@@ -262,14 +276,12 @@ pub fn apply(
     findings
 }
 
-/// What is wrong with approvals by themselves, for `lint`: whoever approved must hold the role, now or in the last release.
+/// What is wrong with approvals by themselves, for `lint`.
+///
+/// Who held a role before the change is known to `breaking` alone, so somebody who does not hold it by `teams` is a warning here.
+/// `all_read` says that every contract could be read: nothing can be said of approvals for one that could not.
 #[must_use]
-pub fn lint(
-    approvals: &[Approval],
-    teams: &Teams,
-    released: &Teams,
-    today: Date,
-) -> Vec<Diagnostic> {
+pub fn lint(approvals: &[Approval], teams: &Teams, all_read: bool, today: Date) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     for approval in approvals {
         if let Some(fault) = approval.faults(today) {
@@ -279,15 +291,19 @@ pub fn lint(
                 "the approval is about contract `{}`, which is not here",
                 approval.contract
             );
-            findings.push(
-                Diagnostic::warning("LS-K014", message)
-                    .at(approval.at("contract"))
-                    .help("delete the file"),
-            );
-        } else if let Some(fault) = approval.not_entitled(teams)
-            && approval.not_entitled(released).is_some()
-        {
-            findings.push(fault);
+            let finding = Diagnostic::warning("LS-K014", message)
+                .at(approval.at("contract"))
+                .help("delete the file");
+            findings.extend(all_read.then_some(finding));
+        } else if let Some(fault) = approval.not_entitled(teams) {
+            let help = fault.help.unwrap_or_default();
+            findings.push(Diagnostic {
+                severity: Severity::Warning,
+                help: Some(format!(
+                    "`lockstep contract breaking` says whether it counts, by who held the role before the change; {help}"
+                )),
+                ..fault
+            });
         }
     }
     findings
@@ -415,7 +431,7 @@ mod tests {
             std::slice::from_ref(approval),
             &teams(),
             day(today),
-            &|_| false,
+            &|_| Past::New,
         );
         (
             items[0].approved.is_some(),
@@ -468,23 +484,54 @@ mod tests {
             applied(&by("joe"), item(), "2026-06-01"),
             (false, vec!["LS-K015"])
         );
-        // Who held the role before the change is not known to `lint`.
-        let now = teams();
+        // Who held the role before the change is not known to `lint`, so it only warns.
         let none = Teams::from([("customer".to_owned(), BTreeMap::new())]);
-        for (teams, released, expected) in [(&now, &none, 1), (&none, &now, 1), (&none, &none, 2)] {
+        for (teams, expected) in [(&teams(), 1), (&none, 2)] {
             let approvals = [by("Jane@example.com"), by("joe")];
-            let found = lint(&approvals, teams, released, day("2026-06-01"));
+            let found = lint(&approvals, teams, true, day("2026-06-01"));
             assert_eq!(found.len(), expected, "{found:?}");
-            assert!(found.iter().all(|fault| fault.code == "LS-K015"));
+            let is_told =
+                |fault: &Diagnostic| fault.code == "LS-K015" && fault.severity == Severity::Warning;
+            assert!(found.iter().all(is_told), "{found:?}");
         }
     }
 
     #[test]
     fn approvals_of_the_past_are_not_complained_about_when_they_excuse_nothing() {
-        let found = apply(&mut [], &[approval()], &teams(), day("2026-06-01"), &|_| {
-            true
-        });
-        assert!(found.is_empty());
+        for past in [Past::Settled, Past::Unknown] {
+            let day = day("2026-06-01");
+            let found = apply(&mut [], &[approval()], &teams(), day, &|_| past);
+            assert!(found.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_was_merged_counts_whoever_holds_the_role_by_now() {
+        let gone = Approval {
+            approved_by: "joe".to_owned(),
+            ..approval()
+        };
+        for (past, counts) in [
+            (Past::New, false),
+            (Past::Unknown, false),
+            (Past::Settled, true),
+        ] {
+            let mut items = [item()];
+            let approvals = [gone.clone()];
+            let found = apply(&mut items, &approvals, &teams(), day("2026-06-01"), &|_| {
+                past
+            });
+            assert_eq!(items[0].approved.is_some(), counts, "{past:?}");
+            assert_eq!(found.is_empty(), counts, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_of_approvals_for_contracts_that_cannot_be_read() {
+        let day = day("2026-06-01");
+        assert_eq!(lint(&[approval()], &Teams::new(), false, day), Vec::new());
+        let found = lint(&[approval()], &Teams::new(), true, day);
+        assert_eq!(found[0].code, "LS-K014");
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use lockstep_core::contract::Loaded;
 use lockstep_core::contract::compat::{self, Circumstances, Side};
-use lockstep_core::diagnostic::{Diagnostic, Place};
+use lockstep_core::diagnostic::{Diagnostic, Place, Severity};
 use semver::Version;
 
-use super::approvals::{self, Teams};
+use super::approvals::{self, Approval, Past, Teams};
 use super::base::Older;
+use super::changelog::{Breach, Change, changes};
 use super::consumers::Consumers;
 use super::files::Files;
 use super::report::Item;
@@ -75,42 +76,66 @@ pub fn judge(new: &Repository, before: &Before, setting: &Setting<'_>) -> Vec<It
         items.extend(releases_kept(new, old));
         items.extend(unread(new, old).into_iter().map(Item::from));
     }
-    let settled = |approval: &approvals::Approval| {
-        let known = before.files().map(|files| {
-            files
-                .text(&approval.file)
-                .is_some_and(|text| **text == *approval.text)
-        });
-        // Nothing tells when an approval was written where there are only releases to compare with.
-        known.unwrap_or(true) || !is_whole(new)
+    let past = |approval: &Approval| {
+        let Some(files) = before.files() else {
+            // Nothing tells when an approval was written where there are only releases to compare with.
+            return Past::Unknown;
+        };
+        let was = files.text(&approval.file);
+        if was.is_some_and(|text| **text == *approval.text) {
+            Past::Settled
+        } else if is_whole(new) && is_compared(&approval.contract, new, before) {
+            Past::New
+        } else {
+            Past::Unknown
+        }
     };
     let faults = approvals::apply(
         &mut items,
         &new.approvals,
         &teams(new, before),
         setting.today,
-        &settled,
+        &past,
     );
     items.extend(faults.into_iter().map(Item::from));
     items
 }
 
+/// Excuses what was approved, as far as the contracts and their releases tell who may.
+pub fn excuse(items: &mut [Item], repository: &Repository, today: Date) {
+    let teams = teams(repository, &Before::Releases);
+    let approvals = &repository.approvals;
+    approvals::apply(items, approvals, &teams, today, &|_| Past::Unknown);
+}
+
+/// Whether a contract could be read on both sides, so that an approval for it that excuses nothing is out of place.
+fn is_compared(id: &str, new: &Repository, before: &Before) -> bool {
+    let all_read = |side: &Repository| side.broken.is_empty() || side.contract(id).is_some();
+    all_read(new) && !matches!(before, Before::Repository(old) if !all_read(old))
+}
+
 /// Who holds which role: what was agreed before the change counts, where anything was.
+///
+/// Against releases alone nothing tells what stood before the change: whoever holds a role by the contract or by its last release holds it.
 #[must_use]
 pub fn teams(new: &Repository, before: &Before) -> Teams {
     let mut teams = new.teams();
-    let old: Teams = match before {
-        Before::Repository(old) => old.teams(),
-        Before::Releases => last_releases(new)
-            .map(|release| {
-                (
-                    release.loaded.contract.id.clone(),
-                    release.loaded.contract.terms.approvers.clone(),
-                )
-            })
-            .collect(),
+    let Before::Repository(old) = before else {
+        for release in last_releases(new) {
+            let contract = &release.loaded.contract;
+            let known = teams.entry(contract.id.clone()).or_default();
+            for (role, names) in &contract.terms.approvers {
+                let members = known.entry(role.clone()).or_default();
+                for name in names {
+                    if !members.contains(name) {
+                        members.push(name.clone());
+                    }
+                }
+            }
+        }
+        return teams;
     };
-    for (id, members) in old {
+    for (id, members) in old.teams() {
         if !members.is_empty() || !teams.contains_key(&id) {
             teams.insert(id, members);
         }
@@ -278,6 +303,32 @@ pub fn compare(pair: &Pair<'_>, setting: &Setting<'_>) -> Vec<Item> {
         (None, None) => Vec::new(),
     };
     findings.into_iter().map(Item::from).collect()
+}
+
+/// What changed between the two versions of a pair, with what `core` finds broken as breaking; empty where one is missing.
+///
+/// What only the number of the version is about is no change of a part.
+#[must_use]
+pub fn changed(pair: &Pair<'_>, setting: &Setting<'_>) -> Vec<Change> {
+    told(pair, &compare(pair, setting))
+}
+
+/// What changed in a pair of which this was found.
+pub(super) fn told(pair: &Pair<'_>, items: &[Item]) -> Vec<Change> {
+    let (Some(old), Some(new)) = (pair.old, pair.new) else {
+        return Vec::new();
+    };
+    let breaks = items
+        .iter()
+        .filter(|item| item.severity == Severity::Error && !item.rule.starts_with("LSC-VERSION"));
+    let breaches: Vec<Breach<'_>> = breaks
+        .map(|item| Breach {
+            pointer: item.pointer.as_deref().unwrap_or_default(),
+            rule: item.rule,
+            message: &item.message,
+        })
+        .collect();
+    changes(old, new, &breaches)
 }
 
 fn side(loaded: &Loaded) -> Side<'_> {

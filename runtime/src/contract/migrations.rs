@@ -1,18 +1,28 @@
 //! Whether the migrations of a contract lead from one released version to another.
 //!
 //! `core` compiles steps; this module finds the two versions that each migration names, among the releases and the contract itself.
+//! A change is written before its version is made: until then its migration leads to the version that the next release makes, and to no other.
 
 use std::collections::BTreeSet;
 
 use lockstep_core::contract::migrate::{BAD_MIGRATION, Fault, Way};
 use lockstep_core::contract::{Contract, Loaded};
 use lockstep_core::diagnostic::{Diagnostic, Severity};
+use semver::Version;
 
 /// What is wrong with the migrations of a contract whose older versions are known; the others cannot be judged.
 #[must_use]
 pub fn check(loaded: &Loaded, releases: &[&Contract]) -> Vec<Diagnostic> {
-    let contract = &loaded.contract;
-    let released = |version: &semver::Version| {
+    // A text between two versions has the fields of the one that the next release makes.
+    let contract = &Contract {
+        version: loaded
+            .contract
+            .ahead()
+            .unwrap_or(&loaded.contract.version)
+            .clone(),
+        ..loaded.contract.clone()
+    };
+    let released = |version: &Version| {
         let mut releases = releases.iter().copied();
         releases.find(|release| release.version == *version)
     };
@@ -62,6 +72,35 @@ pub fn check(loaded: &Loaded, releases: &[&Contract]) -> Vec<Diagnostic> {
         }
     }
     findings
+}
+
+/// Migrations that lead beyond the contract's version and not to `next`, the one that the next release makes.
+#[must_use]
+pub fn astray(loaded: &Loaded, last: Option<&Version>, next: &Version) -> Vec<Diagnostic> {
+    let contract = &loaded.contract;
+    let listed = contract.migrations.iter().enumerate();
+    let astray = listed.filter(|(_, one)| one.to > contract.version && one.to != *next);
+    astray
+        .map(|(n, migration)| {
+            let to = &migration.to;
+            let help = match last {
+                None => format!(
+                    "nothing was released yet: release {next} as it was before the change, then write the change and its migration"
+                ),
+                Some(_) if next < to => format!(
+                    "write `to: {next}`; to make it {to} all the same, write the contract's `version: {to}`"
+                ),
+                Some(_) => format!("write `to: {next}`"),
+            };
+            let message =
+                format!("the migration leads to {to}, and the next release is {next}");
+            let finding = Diagnostic::error("LS-C044", message).help(help);
+            match loaded.places.at(&format!("/migrations/{n}/to")) {
+                Some(place) => finding.at(place.clone()),
+                None => finding,
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use super::Trouble;
 use super::changelog::changes;
 use super::files::{RELEASE, reason, shown};
 use super::judge::{self, Pair, Setting};
+use super::migrations;
 use super::report::Item;
-use super::repository::{Entry, Repository};
+use super::repository::{Entry, Release, Repository};
 
 /// Which version is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ pub struct Plan {
 impl Plan {
     /// The plan for a contract; `None` where nothing changed since its last release.
     ///
-    /// `excuse` applies approvals: a step that somebody approved is high enough.
+    /// A step that somebody approved is high enough.
     ///
     /// # Errors
     /// The version asked for cannot be used.
@@ -62,47 +63,23 @@ impl Plan {
         entry: &Entry,
         wanted: &Wanted,
         setting: &Setting<'_>,
-        excuse: &dyn Fn(&mut Vec<Item>),
     ) -> Result<Option<Plan>, Trouble> {
         let contract = &entry.loaded.contract;
-        let releases: Vec<_> = repository.releases_of(&contract.id).collect();
-        let last = releases.last().copied();
+        let last = repository.releases_of(&contract.id).next_back();
         let explicit = matches!(wanted, Wanted::Version(_));
         if let Some(last) = last
             && !explicit
             && contract.version == last.loaded.contract.version
-            && changes(&last.loaded, &entry.loaded, &|_| Vec::new()).is_empty()
+            && changes(&last.loaded, &entry.loaded, &[]).is_empty()
         {
             return Ok(None);
         }
-        let judged = |version: &Version| {
-            let loaded = Loaded {
-                contract: Contract {
-                    version: version.clone(),
-                    ..contract.clone()
-                },
-                places: entry.loaded.places.clone(),
-                findings: Vec::new(),
-            };
-            let pair = Pair {
-                old: last.map(|last| &last.loaded),
-                new: Some(&loaded),
-                releases: releases.clone(),
-            };
-            let mut items = judge::compare(&pair, setting);
-            excuse(&mut items);
-            items
-        };
+        let judged = |version: &Version| judged(repository, entry, version, setting);
         let version = match (wanted, last) {
             (Wanted::Version(version), _) => version.clone(),
-            (Wanted::Auto, None) => contract.version.clone(),
+            (Wanted::Auto, _) => next(repository, entry, setting),
             (Wanted::Step(step), None) => step.after(&contract.version),
             (Wanted::Step(step), Some(last)) => step.after(&last.loaded.contract.version),
-            (Wanted::Auto, Some(last)) => least(
-                &last.loaded.contract.version,
-                &contract.version,
-                &|version| !is_too_low(&judged(version)),
-            ),
         };
         if let Some(taken) = repository.release(&contract.id, &version) {
             return Err(refused(
@@ -118,12 +95,15 @@ impl Plan {
                 ),
             ));
         }
-        let items = judged(&version);
+        let last = last.map(|last| &last.loaded.contract.version);
+        let mut items = judged(&version);
+        let astray = migrations::astray(&entry.loaded, last, &version);
+        items.extend(astray.into_iter().map(Item::from));
         Ok(Some(Plan {
             entity: contract.entity.clone(),
             contract: contract.id.clone(),
             file: entry.file.clone(),
-            last: last.map(|last| last.loaded.contract.version.clone()),
+            last: last.cloned(),
             written: contract.version.clone(),
             lock: format!("{}{version}{RELEASE}", entry.releases_folder()),
             version,
@@ -213,6 +193,60 @@ impl Prepared {
         }
         create(&self.lock, &self.frozen)
     }
+}
+
+/// The version that the next release makes: the written one, if it is high enough, else the least that is.
+#[must_use]
+pub fn next(repository: &Repository, entry: &Entry, setting: &Setting<'_>) -> Version {
+    let written = &entry.loaded.contract.version;
+    let Some(last) = repository.releases_of(entry.id()).next_back() else {
+        return written.clone();
+    };
+    let last = &last.loaded.contract.version;
+    least(last, written, &|version| {
+        !is_too_low(&judged(repository, entry, version, setting))
+    })
+}
+
+/// Migrations of the contracts that were asked for which lead to another version than the next release makes.
+#[must_use]
+pub fn astray(repository: &Repository, setting: &Setting<'_>) -> Vec<Diagnostic> {
+    let between = |entry: &&Entry| entry.asked && entry.loaded.contract.ahead().is_some();
+    let entries = repository.contracts.iter().filter(between);
+    entries
+        .flat_map(|entry| {
+            let last = repository.releases_of(entry.id()).next_back();
+            let last = last.map(|last| &last.loaded.contract.version);
+            let next = next(repository, entry, setting);
+            migrations::astray(&entry.loaded, last, &next)
+        })
+        .collect()
+}
+
+/// What there is to say of a contract as this version.
+fn judged(
+    repository: &Repository,
+    entry: &Entry,
+    version: &Version,
+    setting: &Setting<'_>,
+) -> Vec<Item> {
+    let loaded = Loaded {
+        contract: Contract {
+            version: version.clone(),
+            ..entry.loaded.contract.clone()
+        },
+        places: entry.loaded.places.clone(),
+        findings: Vec::new(),
+    };
+    let releases: Vec<&Release> = repository.releases_of(entry.id()).collect();
+    let pair = Pair {
+        old: releases.last().map(|last| &last.loaded),
+        new: Some(&loaded),
+        releases,
+    };
+    let mut items = judge::compare(&pair, setting);
+    judge::excuse(&mut items, repository, setting.today);
+    items
 }
 
 /// The first of the written version and the grown ones that is high enough.

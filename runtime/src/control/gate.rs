@@ -1,6 +1,5 @@
 //! Lets the parts of a run go on or rest, as the log says.
 
-use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use lockstep_core::error::Result;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{Control, Outcome, Part, Pause, Skip, Wish, read};
+use super::{Control, Outcome, Part, Pause, Skip, Wish, Wishes, read};
 use crate::log::Log;
 
 /// How long to wait before watching again what the log did not tell.
@@ -18,7 +17,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is asked of the parts of this run, kept up to date.
 pub struct Controls {
     control: Control,
-    wishes: watch::Sender<BTreeMap<Part, Wish>>,
+    wishes: watch::Sender<Wishes>,
 }
 
 impl Controls {
@@ -64,12 +63,13 @@ impl Controls {
 
     /// Works while nobody wants the part to rest, and begins the work again when somebody wants it to try at once; until `stop`, or until the work ends by itself.
     ///
-    /// `rests` hears that it rests and tells how far it is.
+    /// `rests` hears that it rests and tells how far it is; `tries` hears that the work that begins next is to try whatever its time is.
     pub(crate) async fn run<F: Future<Output = ()>>(
         &self,
         part: &Part,
         stop: &CancellationToken,
         rests: impl Fn(&Pause) -> Option<u64>,
+        tries: impl Fn(),
         work: impl Fn(CancellationToken) -> F,
     ) {
         let mut wishes = self.wishes.subscribe();
@@ -89,6 +89,7 @@ impl Controls {
                 tracing::info!(%part, "resumed");
                 continue;
             }
+            self.take_up(part, &wish, &tries).await;
             let token = stop.child_token();
             let mut work = pin!(work(token.clone()));
             let asked = wishes.wait_for(|wishes| {
@@ -103,9 +104,46 @@ impl Controls {
                 _ = asked => {}
             }
             tracing::info!(%part, "somebody asked for something: what is under way is finished first");
+            let now = of(&wishes.borrow_and_update(), part);
+            if now.pause.is_none() {
+                self.take_up(part, &now, &tries).await;
+            }
             token.cancel();
             work.await;
         }
+    }
+
+    /// Says that the part tries, where somebody asked for that; a log that cannot be written hears it at the next start.
+    async fn take_up(&self, part: &Part, wish: &Wish, tries: &impl Fn()) {
+        if !wish.is_to_retry() {
+            return;
+        }
+        tries();
+        if let Err(error) = self.control.takes_up(part, wish.retries).await {
+            tracing::warn!(%part, error = error.chain(), "nobody can be told that it tries again");
+        }
+        // What the watch tells comes a moment later.
+        self.wishes.send_if_modified(|wishes| {
+            if let Some(own) = wishes.get_mut(part) {
+                own.retried = own.retried.max(wish.retries);
+            }
+            false
+        });
+    }
+
+    /// What is asked of a part.
+    pub(crate) fn wish(&self, part: &Part) -> Wish {
+        of(&self.wishes.borrow(), part)
+    }
+
+    /// Hears of every order.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Wishes> {
+        self.wishes.subscribe()
+    }
+
+    /// Where orders stand.
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
     }
 
     /// What a delivery was asked to skip.
@@ -152,6 +190,6 @@ impl Controls {
     }
 }
 
-fn of(wishes: &BTreeMap<Part, Wish>, part: &Part) -> Wish {
+fn of(wishes: &Wishes, part: &Part) -> Wish {
     wishes.get(part).cloned().unwrap_or_default()
 }

@@ -4,6 +4,7 @@
 //! Every order leaves the same state however often it is given.
 //! This module knows neither sources nor targets: it lets a part run or rest, and a delivery looks here whether it was told to skip.
 
+mod backfill;
 mod gate;
 mod name;
 mod show;
@@ -19,7 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::{self, Bucket, Log, LogError};
 
-pub(crate) use gate::Controls;
+pub(crate) use backfill::Backfill;
+pub use backfill::{Backfills, Wanted};
+pub use gate::Controls;
 pub use name::parts;
 pub use show::Paused;
 pub(crate) use show::Rests;
@@ -46,6 +49,8 @@ pub const CODES: &[(&str, &str)] = &[
 pub(crate) const BUCKET: &str = "LS_CONTROL";
 /// How often an entry is written again when somebody else wrote it meanwhile.
 const TRIES: usize = 16;
+/// How long whoever has a part may take to say that it tries.
+const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How often the answer to a request is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -106,12 +111,26 @@ pub(crate) struct Wish {
     /// How often somebody asked that it tries at once.
     #[serde(default)]
     pub(crate) retries: u64,
+    /// How many of these were taken up.
+    #[serde(default)]
+    pub(crate) retried: u64,
     /// That it goes on without the change that stands in its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) skip: Option<Skip>,
+    /// That a capture reads tables again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) backfills: Vec<Backfill>,
 }
 
+/// What is asked of each part of a run.
+pub(crate) type Wishes = BTreeMap<Part, Wish>;
+
 impl Wish {
+    /// Whether somebody asked that it tries at once, and nothing has done so.
+    fn is_to_retry(&self) -> bool {
+        self.retries > self.retried
+    }
+
     /// A request to skip that nobody answered yet.
     fn open_skip(&self) -> Option<&Skip> {
         self.skip.as_ref().filter(|skip| skip.answer.is_none())
@@ -147,7 +166,7 @@ pub(crate) struct Skip {
 }
 
 /// Something to be done with parts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
     /// What.
     pub act: Act,
@@ -158,6 +177,9 @@ pub struct Order {
     /// Why, where somebody said so.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What is to be read again, for a backfill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<Wanted>,
 }
 
 /// What can be done with a part.
@@ -172,6 +194,8 @@ pub enum Act {
     Retry,
     /// Set the change aside that stands in its way.
     Skip,
+    /// Let a capture read a table again.
+    Backfill,
 }
 
 /// What became of an order for one part.
@@ -201,8 +225,18 @@ pub enum Outcome {
         /// Whether it rested before.
         changed: bool,
     },
-    /// It tries at once.
-    Retried,
+    /// It tries, a scheduled one without waiting for its time.
+    Retried {
+        /// When.
+        when: When,
+    },
+    /// A table will be read again, or was to be before.
+    Backfill {
+        /// Whether nobody had asked for it before.
+        changed: bool,
+        /// The entity.
+        entity: String,
+    },
     /// A change was set aside.
     Skipped {
         /// Its quarantine entry.
@@ -213,6 +247,18 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
+}
+
+/// When a part tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// Now.
+    Now,
+    /// When it is resumed, because it is paused.
+    Resumed,
+    /// At the next start, because no runtime has it now.
+    Start,
 }
 
 impl Outcome {
@@ -248,11 +294,10 @@ impl Control {
             let outcome = match order.act {
                 Act::Pause => self.pause(part, order).await?,
                 Act::Resume => self.resume(part).await?,
-                Act::Retry => {
-                    self.alter(part, |wish| wish.retries += 1).await?;
-                    Outcome::Retried
-                }
+                // All of them are asked before anybody is waited for.
+                Act::Retry => return self.retry(order, patience.min(RETRY_MAX)).await,
                 Act::Skip => self.skip(part, order, patience).await?,
+                Act::Backfill => self.backfill(part, order).await?,
             };
             let part = part.clone();
             done.push(Done { part, outcome });
@@ -281,6 +326,60 @@ impl Control {
     async fn resume(&self, part: &Part) -> Result<Outcome> {
         let changed = self.alter(part, |wish| wish.pause.take().is_some()).await?;
         Ok(Outcome::Resumed { changed })
+    }
+
+    /// Asks all parts first, then waits for whoever has them to take it up.
+    async fn retry(&self, order: &Order, patience: Duration) -> Result<Vec<Done>> {
+        let mut asked = Vec::with_capacity(order.parts.len());
+        for part in &order.parts {
+            let ask = |wish: &mut Wish| {
+                wish.retries += 1;
+                wish.retries
+            };
+            asked.push((part, self.alter(part, ask).await?));
+        }
+        let until = tokio::time::Instant::now() + patience;
+        let mut done = Vec::with_capacity(asked.len());
+        for (part, nth) in asked {
+            let when = loop {
+                let (wish, _) = self.read(part).await?;
+                if wish.retried >= nth {
+                    break When::Now;
+                }
+                if wish.pause.is_some() {
+                    break When::Resumed;
+                }
+                if tokio::time::Instant::now() >= until {
+                    break When::Start;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            };
+            done.push(Done {
+                part: part.clone(),
+                outcome: Outcome::Retried { when },
+            });
+        }
+        Ok(done)
+    }
+
+    /// Takes note that a part tries because somebody asked for it so many times.
+    pub(crate) async fn takes_up(&self, part: &Part, retries: u64) -> Result<()> {
+        let set = |wish: &mut Wish| wish.retried = wish.retried.max(retries);
+        self.alter(part, set).await
+    }
+
+    async fn backfill(&self, part: &Part, order: &Order) -> Result<Outcome> {
+        let Some(wanted) = order.wanted.clone() else {
+            return Err(Error::config("a backfill has to say of what"));
+        };
+        let backfill = Backfill {
+            id: uuid::Uuid::new_v4().simple().to_string(),
+            wanted,
+            by: order.by.clone(),
+            reason: order.reason.clone(),
+        };
+        self.alter(part, |wish| backfill::add(wish, &backfill))
+            .await
     }
 
     async fn skip(&self, part: &Part, order: &Order, patience: Duration) -> Result<Outcome> {

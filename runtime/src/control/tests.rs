@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ fn order(act: Act) -> Order {
         parts: vec![part()],
         by: "ann".into(),
         reason: Some("month end".into()),
+        wanted: None,
     }
 }
 
@@ -75,6 +76,7 @@ async fn work_rests_while_it_is_paused_and_begins_anew_when_told_to() {
     let stop = CancellationToken::new();
     let lives = Arc::new(AtomicU32::new(0));
     let resting = Arc::new(AtomicU32::new(0));
+    let tries = Arc::new(AtomicBool::new(false));
     let following = tokio::spawn({
         let (controls, stop) = (Arc::clone(&controls), stop.clone());
         async move { controls.follow(&stop).await }
@@ -82,13 +84,22 @@ async fn work_rests_while_it_is_paused_and_begins_anew_when_told_to() {
     let running = tokio::spawn({
         let (controls, stop) = (Arc::clone(&controls), stop.clone());
         let (lives, resting) = (Arc::clone(&lives), Arc::clone(&resting));
+        let tries = Arc::clone(&tries);
         async move {
             let rests = |_: &Pause| Some(u64::from(resting.fetch_add(1, Ordering::SeqCst)) + 7);
             let work = async |token: CancellationToken| {
                 lives.fetch_add(1, Ordering::SeqCst);
                 token.cancelled().await;
             };
-            controls.run(&part(), &stop, rests, work).await;
+            controls
+                .run(
+                    &part(),
+                    &stop,
+                    rests,
+                    || tries.store(true, Ordering::SeqCst),
+                    work,
+                )
+                .await;
         }
     });
     let until = async |what: &dyn Fn() -> bool| {
@@ -104,14 +115,48 @@ async fn work_rests_while_it_is_paused_and_begins_anew_when_told_to() {
     outcome(&control, Act::Pause).await;
     until(&|| resting.load(Ordering::SeqCst) == 1).await;
     assert_eq!(lives.load(Ordering::SeqCst), 1);
+    let retried = |when| Outcome::Retried { when };
+    assert_eq!(outcome(&control, Act::Retry).await, retried(When::Resumed));
+    assert!(!tries.load(Ordering::SeqCst));
     outcome(&control, Act::Resume).await;
     until(&|| lives.load(Ordering::SeqCst) == 2).await;
-    outcome(&control, Act::Retry).await;
+    assert!(
+        tries.swap(false, Ordering::SeqCst),
+        "it was asked to while it rested"
+    );
+    assert_eq!(outcome(&control, Act::Retry).await, retried(When::Now));
     until(&|| lives.load(Ordering::SeqCst) == 3).await;
+    assert!(tries.load(Ordering::SeqCst));
     assert_eq!(resting.load(Ordering::SeqCst), 1);
     stop.cancel();
     running.await.unwrap();
     following.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_nobody_has_tries_at_the_next_start() {
+    let (_folder, log) = log().await;
+    let control = Control::open(&*log).await.unwrap();
+    let done = control.carry_out(&order(Act::Retry), Duration::ZERO).await;
+    let start = Outcome::Retried { when: When::Start };
+    assert_eq!(done.unwrap().remove(0).outcome, start);
+    let controls = Controls::open(&log).await.unwrap();
+    let tries = AtomicU32::new(0);
+    let stop = CancellationToken::new();
+    let tried = || {
+        tries.fetch_add(1, Ordering::SeqCst);
+    };
+    // Once, and not again with the next start.
+    for _ in 0..2 {
+        controls
+            .run(&part(), &stop, |_| None, tried, async |_| {})
+            .await;
+    }
+    let controls = Controls::open(&log).await.unwrap();
+    controls
+        .run(&part(), &stop, |_| None, tried, async |_| {})
+        .await;
+    assert_eq!(tries.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ pub(super) struct Applier<'d> {
     pub(super) progress: Progress,
     /// Open quarantine entries of this delivery, by key.
     pub(super) open: HashMap<String, Open>,
+    /// Whether it was seen to that the target gets again what it lost.
+    pub(super) refilled: bool,
 }
 
 /// A record that waits in quarantine.
@@ -140,6 +142,7 @@ impl Applier<'_> {
         let table = &current.shape.name;
         tracing::info!(table, "the target's table has another shape now");
         self.sink.prepare(&[current.write.target()]).await?;
+        self.refilled = self.delivery.refilled(&current).await?;
         self.current = current;
         Ok(true)
     }

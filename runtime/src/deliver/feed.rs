@@ -41,7 +41,7 @@ pub(super) struct Chunk {
     pub(super) reached: u64,
     /// Whether what follows is of a version that the target goes on to.
     pub(super) changes: bool,
-    /// Whether more is ready behind it.
+    /// Whether more is at hand behind it, so that another batch comes at once.
     pub(super) follows: bool,
 }
 
@@ -54,6 +54,7 @@ impl Chunk {
         self.ends.extend(next.ends);
         self.reached = self.reached.max(next.reached);
         self.changes |= next.changes;
+        self.follows = next.follows;
     }
 }
 
@@ -166,7 +167,8 @@ impl Feed {
                 }
             };
             let mut chunk = Chunk::default();
-            for message in messages {
+            let mut messages = messages.into_iter();
+            while let Some(message) = messages.next() {
                 if let Err(error) = self.decode(message, &mut chunk).await {
                     let _ = chunks.send(Err(error)).await;
                     return;
@@ -175,9 +177,12 @@ impl Feed {
                     let _ = chunks.send(Ok(chunk)).await;
                     return;
                 }
-                if chunk.events.len() >= CHUNK_EVENTS
-                    && chunks.send(Ok(std::mem::take(&mut chunk))).await.is_err()
-                {
+                if chunk.events.len() < CHUNK_EVENTS {
+                    continue;
+                }
+                let mut rest = messages.as_slice().iter();
+                chunk.follows = rest.any(|next| !self.progress.covers(&next.subject, next.seq));
+                if chunks.send(Ok(std::mem::take(&mut chunk))).await.is_err() {
                     return;
                 }
             }

@@ -11,6 +11,7 @@ mod hand;
 mod pace;
 mod plan;
 mod progress;
+mod refill;
 mod skip;
 mod unfold;
 mod whole;
@@ -157,6 +158,7 @@ impl Delivery {
         };
         let feed = Feed::open(&*self.log, versions, &lanes, &progress).await?;
         let reading = tokio::spawn(feed.run(chunks));
+        let refilled = self.refilled(&current).await?;
         let mut applier = Applier {
             delivery: self,
             sink,
@@ -164,18 +166,11 @@ impl Delivery {
             channel,
             progress,
             open: self.open_entries().await?,
+            refilled,
         };
         self.board.reached(flow, to, applier.progress.reached(), 0);
         applier.nothing_to_skip(applier.progress.reached()).await;
-        let mut refilled = self.refilled(&applier.current).await?;
-        let soon = |refilled| {
-            if refilled {
-                self.look_every
-            } else {
-                LOOK_LACKING
-            }
-        };
-        let mut look_at = tokio::time::Instant::now() + soon(refilled);
+        let mut look_at = self.look_at(applier.refilled);
         let mut pace = Pace::new(&self.plan.mode, &self.owes);
         let mut goal = None;
         let outcome = loop {
@@ -203,8 +198,8 @@ impl Delivery {
                     if applier.is_altered().await? || (rests && self.goes_further(&applier.current)) {
                         break Ok(Ended::Changes);
                     }
-                    refilled = refilled || self.refilled(&applier.current).await?;
-                    look_at = tokio::time::Instant::now() + soon(refilled);
+                    applier.refilled = self.refilled(&applier.current).await?;
+                    look_at = self.look_at(applier.refilled);
                 }
                 Some(request) = control.requests.recv() => self.request(&mut applier, request).await,
                 () = pace.time() => now = pace.came(),
@@ -219,6 +214,9 @@ impl Delivery {
                 // Bound to `stop` only between attempts: what is under way is finished first.
                 let applied = applier.apply(chunk, stop).await?;
                 self.note(&applied);
+                if !applier.refilled {
+                    look_at = look_at.min(self.look_at(false));
+                }
                 applier.nothing_to_skip(applied.reached).await;
                 if changes {
                     break Ok(Ended::Changes);
@@ -227,6 +225,16 @@ impl Delivery {
         };
         reading.abort();
         outcome
+    }
+
+    /// When the target's table is looked at next; soon while it lacks something.
+    fn look_at(&self, refilled: bool) -> tokio::time::Instant {
+        let wait = if refilled {
+            self.look_every
+        } else {
+            LOOK_LACKING.min(self.look_every)
+        };
+        tokio::time::Instant::now() + wait
     }
 
     /// Makes the tables that the target did not have when it was looked at, unless one was filled before and is gone.
@@ -387,7 +395,7 @@ fn gather(
             Err(_) => break,
         }
     }
-    chunk.follows = !ready.is_empty();
+    chunk.follows |= !ready.is_empty();
     Ok(chunk)
 }
 

@@ -3,11 +3,10 @@
 //! A target's table may have changed since the start, and fields may have been taken along from a source; both are looked at whenever a life of the delivery begins.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use lockstep_core::Change;
 use lockstep_core::Shape;
-use lockstep_core::connector::DynSink;
+use lockstep_core::connector::{DynSink, Incarnation};
 use lockstep_core::contract::drift::{
     self, Action, Decision, Expected, Kind, Side, compare, with_columns,
 };
@@ -15,14 +14,10 @@ use lockstep_core::contract::migrate::{Fault, MIGRATION, Route};
 use lockstep_core::contract::{Contract, Outcome, Violation};
 use lockstep_core::error::{Error, Result};
 use lockstep_core::gate::{Mapping, WritePlan};
-use lockstep_core::log::subject;
 
-use super::Delivery;
-use crate::quarantine::{Answer, Ask, Entry};
+use super::{Delivery, refill};
+use crate::quarantine::Entry;
 use crate::versions::{Table, target_key, terms};
-
-/// How long a source may take to say that it reads a table again.
-const REFILL_MAX: Duration = Duration::from_secs(5);
 
 /// What a life of a delivery works with.
 #[derive(Clone, Debug)]
@@ -33,8 +28,8 @@ pub(super) struct Current {
     pub(super) shape: Arc<Shape>,
     /// From records to rows.
     pub(super) write: Arc<WritePlan>,
-    /// What tells the table from another one of its name.
-    pub(super) incarnation: Option<String>,
+    /// What tells the table and its columns from others of their names.
+    pub(super) incarnation: Option<Incarnation>,
 }
 
 impl Delivery {
@@ -47,7 +42,15 @@ impl Delivery {
         let mut now = self.discover(sink, &mapping.table).await?;
         let key = target_key(&self.plan.flow, &self.plan.to);
         let terms = terms(&contract, &mapping);
-        let seen = self.versions.table(&key);
+        let seen = self.versions.table(&key).await?;
+        let mut incarnation = sink.incarnation(&mapping.table).await?;
+        let again = match &seen {
+            Some(seen) => {
+                let place = (key.as_str(), &mapping);
+                self.losses(place, seen, &now, incarnation.as_ref()).await?
+            }
+            None => None,
+        };
         let applied_to = seen.as_ref().and_then(|seen| seen.incarnation.clone());
         let known = seen.filter(|known| known.terms == terms);
         // Once more behind what is added; a table that lacks it even then is held.
@@ -71,6 +74,7 @@ impl Delivery {
                     tracing::info!(flow, to, table = mapping.table, names, "columns are added");
                     sink.add_columns(&mapping.table, &columns).await?;
                     now = self.discover(sink, &mapping.table).await?;
+                    incarnation = sink.incarnation(&mapping.table).await?;
                 }
                 Decision::Add(_) => return Err(held("the columns that were added are not there")),
                 Decision::Hold(reason) => return Err(held(&reason)),
@@ -82,15 +86,20 @@ impl Delivery {
             let first = problems.first().map(|problem| problem.message.as_str());
             held(first.unwrap_or("the mapping does not fit the table"))
         })?;
-        let incarnation = sink.incarnation(&mapping.table).await?;
+        let (whole, columns) = incarnation.clone().map_or_else(Default::default, |now| {
+            let columns = refill::mapped(&mapping, now.columns);
+            (Some(now.table), columns)
+        });
         let table = Table {
             shape: known.map_or_else(|| (*now).clone(), |known| known.shape),
             terms,
             version: contract.version.clone(),
-            again: None,
+            again,
             was_held: false,
             // Another one stays unknown until it was seen to that it is filled.
-            incarnation: applied_to.or_else(|| incarnation.clone()),
+            incarnation: applied_to.or(whole),
+            columns,
+            writes: refill::writes(&mapping),
             majors: Vec::new(),
         };
         self.versions.keep_table(&key, table).await?;
@@ -100,54 +109,6 @@ impl Delivery {
             write: Arc::new(write),
             incarnation,
         })
-    }
-
-    /// Sees to it that a table which took the place of another one gets the rows of before: its source reads them again. Tells whether there is nothing more to see to.
-    ///
-    /// # Errors
-    /// A log that cannot be written.
-    pub(super) async fn refilled(&self, current: &Current) -> Result<bool> {
-        let key = target_key(&self.plan.flow, &self.plan.to);
-        let Some(known) = self.versions.table(&key) else {
-            return Ok(true);
-        };
-        if known.incarnation == current.incarnation || current.incarnation.is_none() {
-            return Ok(true);
-        }
-        let (flow, to, from) = (&self.plan.flow, &self.plan.to, &self.plan.from);
-        let table = &current.shape.name;
-        let what = format!(
-            "table `{table}` of `{to}` was made anew, without the rows that were applied to it"
-        );
-        let ask = Ask::Refill {
-            id: current.contract.entity.clone(),
-            reason: what.clone(),
-        };
-        let asked = self
-            .log
-            .request(&subject::capture_control(from), ask.to_bytes(), REFILL_MAX)
-            .await;
-        let refused = match asked.map(|answer| serde_json::from_slice::<Answer>(&answer)) {
-            Ok(Ok(Answer::Done)) => None,
-            Ok(Ok(Answer::Failed { reason })) => Some(reason),
-            Ok(_) => Some("its source's runtime is of another version".to_owned()),
-            Err(_) => Some("its source does not run now; it is asked again".to_owned()),
-        };
-        if let Some(reason) = refused {
-            let why = format!("{what}: `{from}` cannot bring them: {reason} (LS-E011)");
-            if self.board.flow_lacks(flow, to, Some(why.clone())) {
-                tracing::warn!(flow, to, "{why}");
-            }
-            return Ok(false);
-        }
-        tracing::warn!(flow, to, "{what}: `{from}` is read again");
-        self.board.flow_lacks(flow, to, None);
-        let table = Table {
-            incarnation: current.incarnation.clone(),
-            ..known
-        };
-        self.versions.keep_table(&key, table).await?;
-        Ok(true)
     }
 
     /// Whether fields were taken along since, with a version that the target goes on to.
@@ -177,7 +138,13 @@ impl Delivery {
     }
 
     async fn discover(&self, sink: &dyn DynSink, table: &str) -> Result<Arc<Shape>> {
-        let shapes = sink.discover().await?;
+        let shapes = sink.discover().await.map_err(|error| {
+            let is_gone = error.error_code() == Some(drift::GONE);
+            match self.plan.policy.breaking {
+                Action::Fail if is_gone => crate::drift::failed(&error.chain()),
+                _ => error,
+            }
+        })?;
         let now = shapes.into_iter().find(|shape| shape.name == table);
         now.ok_or_else(|| held(&format!("table `{table}` is gone")))
     }

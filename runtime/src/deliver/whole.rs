@@ -215,16 +215,16 @@ impl Together {
             asked: 0,
         };
         work.tell(0);
-        let mut look_at = tokio::time::Instant::now() + lead.look_every;
+        let mut look_at = lead.look_at(work.refilled().await?);
         let ended = loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ended::Stopped,
                 () = tokio::time::sleep_until(look_at) => {
-                    look_at = tokio::time::Instant::now() + lead.look_every;
                     if work.is_altered().await? {
                         break Ended::Changes;
                     }
+                    look_at = lead.look_at(work.refilled().await?);
                 }
                 Some(request) = requests.recv() => work.answer(request).await,
                 place = whole.recv() => {
@@ -559,7 +559,24 @@ impl Work<'_> {
     async fn is_altered(&self) -> Result<bool> {
         let now = self.sink.discover().await?;
         let is_there = |one: &Current| now.iter().any(|shape| **shape == *one.shape);
-        Ok(!self.current.iter().all(is_there))
+        if !self.current.iter().all(is_there) {
+            return Ok(true);
+        }
+        for one in &self.current {
+            if self.sink.incarnation(&one.shape.name).await? != one.incarnation {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sees to it that every flow's table gets again what it lost; tells whether there is nothing more to see to.
+    async fn refilled(&self) -> Result<bool> {
+        let mut all = true;
+        for (member, one) in self.pair.members.iter().zip(&self.current) {
+            all &= member.refilled(one).await?;
+        }
+        Ok(all)
     }
 
     /// Shows how far it got; the changes count for the first flow.

@@ -163,11 +163,8 @@ fn taken(config: &Config, only: Option<&str>) -> Vec<Taken> {
     entities
         .filter_map(|(entity, versions)| {
             let kept = versions.last().filter(|kept| !kept.taken.is_empty())?;
-            let effective = config.contracts.get(entity)?;
-            // The file has them: it is as new.
-            if effective.version > kept.contract.version {
-                return None;
-            }
+            // Otherwise the file has them: it is as new.
+            config.taken.get(entity)?;
             let fields = kept.taken.iter().filter_map(|name| {
                 let at = kept.contract.field(name)?;
                 Some(field_yaml(&kept.contract.fields[at]))

@@ -5,7 +5,9 @@
 use lockstep_core::diagnostic::nearest;
 use lockstep_core::{contract, gate};
 
-use crate::{canary, cli, config, contract as files, control, inbox, log, quarantine, versions};
+use crate::{
+    canary, cli, config, contract as files, control, inbox, log, quarantine, query, versions,
+};
 
 /// Every table of pages.
 const TABLES: &[&[(&str, &str)]] = &[
@@ -17,6 +19,7 @@ const TABLES: &[&[(&str, &str)]] = &[
     cli::CODES,
     log::CODES,
     inbox::CODES,
+    query::CODES,
     files::CODES,
     files::import::CODES,
     quarantine::CODES,

@@ -103,6 +103,7 @@ impl Shop {
             map: Default::default(),
             drift: Default::default(),
             create_tables: false,
+            query: None,
             secrets: Vec::new(),
         };
         let contracts = Contracts::from([("article".to_owned(), Arc::clone(contract))]);
@@ -123,6 +124,7 @@ impl Shop {
             quarantine: Arc::clone(&self.quarantine),
             board: Arc::clone(&self.board),
             versions: Arc::clone(&self.versions),
+            backfills: Default::default(),
             look_every: Duration::from_secs(600),
             desk: Some(desk),
         }

@@ -37,7 +37,8 @@ pub const CODES: &[(&str, &str)] = &[
         "An entity is halted: a record broke a rule whose outcome is halt, and nothing of the entity goes on behind it.\n\
          Check: `lockstep status` names the entry, `lockstep quarantine show ID` its rule; what came after it waits in line, in order.\n\
          Safe: every other entity goes on, and nothing is lost. \
-         Correct the record (`lockstep quarantine edit ID`), send it again after the contract was mended (`retry`), or do without it (`drop`): then the entity goes on by itself.",
+         Correct the record (`lockstep quarantine edit ID`), send it again after the contract was mended (`retry`), or do without it (`drop`): then the entity goes on by itself. \
+         A rule over all records has no record to correct: mend them in their source and it goes on once the rule holds, or let it go on with `drop`.",
     ),
     (
         "LS-R002",

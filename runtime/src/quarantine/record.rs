@@ -201,6 +201,7 @@ mod tests {
                 kind: None,
                 nullable: true,
                 length: None,
+                list: false,
             },
         ];
         let change = Change {

@@ -8,4 +8,5 @@ mod watch;
 
 pub(crate) use tally::add;
 pub use tally::{RuleCount, Tally};
+pub(crate) use watch::is_over_all;
 pub use watch::{SetStatus, Watch};

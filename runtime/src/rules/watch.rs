@@ -397,6 +397,14 @@ fn planned<'p>(preflight: &'p Preflight, system: &str, entity: &str) -> Option<&
     preflight.flows.iter().find(is)
 }
 
+/// What the ids of such entries begin with.
+const OVER_ALL: &str = "rule.";
+
+/// Whether an entry is of a rule over all records, so that there is no record to correct or to send again.
+pub(crate) fn is_over_all(id: &str) -> bool {
+    id.starts_with(OVER_ALL)
+}
+
 /// The id of the entry of a rule over all records: rules may have any name, entries may not.
 fn entry_id(system: &str, entity: &str, rule: &str) -> String {
     let mut name = String::new();
@@ -406,7 +414,7 @@ fn entry_id(system: &str, entity: &str, rule: &str) -> String {
             other => name.push_str(&format!("-{other:02x}")),
         }
     }
-    format!("rule.{system}.{entity}.{name}")
+    format!("{OVER_ALL}{system}.{entity}.{name}")
 }
 
 /// The entry of a rule over all records that halts its entity.

@@ -4,6 +4,7 @@
 
 mod majors;
 mod part;
+mod reading;
 mod shared;
 mod shown;
 
@@ -26,6 +27,8 @@ use crate::rules::{self, RuleCount, SetStatus};
 pub use majors::MajorStatus;
 pub use part::Part;
 use part::{CapturePart, EntityPart, FlowPart};
+pub use reading::ReadingStatus;
+use reading::Readings;
 pub(crate) use shared::{answer, gather};
 pub use shown::{DriftStatus, FlowStatus, Halted, LogStatus, State, Status, StreamStatus};
 
@@ -72,6 +75,8 @@ struct Inner {
     majors: Vec<MajorStatus>,
     /// By system and entity, why a policy ended a flow at its source.
     ended: BTreeMap<(String, String), String>,
+    /// Whether a policy ended anything here.
+    has_failed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +94,9 @@ struct CaptureBoard {
     passed: BTreeMap<String, u64>,
     /// What of the tables does not fit, by entity.
     drift: BTreeMap<String, Vec<Drift>>,
+    /// Entities whose deletes are withheld.
+    withheld: BTreeMap<String, Trouble>,
+    readings: Readings,
 }
 
 #[derive(Debug, Default)]
@@ -384,8 +392,15 @@ impl Board {
     /// Takes note that a policy ended something.
     fn ended_by_policy(&self, error: Option<&Error>) {
         if error.is_some_and(|error| error.error_code() == Some(crate::drift::FAILED)) {
+            self.inner().has_failed = true;
             self.failed.notify_one();
         }
+    }
+
+    /// Whether a policy has ended something.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.inner().has_failed
     }
 
     /// Waits until a policy has ended something.
@@ -541,6 +556,8 @@ impl CaptureBoard {
             held: self.held.clone(),
             passed: self.passed.clone(),
             drift: self.drift.clone(),
+            withheld: self.withheld.clone(),
+            readings: self.readings.open(),
         }
     }
 }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use lockstep_core::contract::drift::Drift;
 use serde::{Deserialize, Serialize};
 
-use super::{DriftStatus, FlowStatus, MajorStatus, State, Trouble};
+use super::{DriftStatus, FlowStatus, MajorStatus, ReadingStatus, State, Trouble};
 use crate::canary::{Marks, Spot};
 use crate::rules::{self, RuleCount, SetStatus};
 
@@ -56,6 +56,12 @@ pub(super) struct CapturePart {
     /// What of the tables does not fit, by entity.
     #[serde(default)]
     pub(super) drift: BTreeMap<String, Vec<Drift>>,
+    /// Entities whose deletes are withheld.
+    #[serde(default)]
+    pub(super) withheld: BTreeMap<String, Trouble>,
+    /// Tables that are being read, by entity.
+    #[serde(default)]
+    pub(super) readings: BTreeMap<String, ReadingStatus>,
 }
 
 /// An entity in the log.
@@ -93,7 +99,8 @@ pub(super) struct FlowPart {
 impl CapturePart {
     /// Why an entity is held by itself.
     fn held(&self, entity: &str) -> Option<String> {
-        let Trouble { reason, .. } = self.held.get(entity)?;
+        let held = self.held.get(entity).or_else(|| self.withheld.get(entity));
+        let Trouble { reason, .. } = held?;
         let passed = self.passed.get(entity).copied().unwrap_or(0);
         if passed == 0 {
             return Some(reason.clone());
@@ -153,6 +160,10 @@ impl Part {
                     mark_ms: self.marks.passed_ms(&flow.flow, &flow.to),
                     contract: flow.contract.clone(),
                     drift: self.drift(flow),
+                    reading: self
+                        .captures
+                        .get(&flow.from)
+                        .and_then(|capture| capture.readings.get(&flow.entity).cloned()),
                 }
             })
             .collect();

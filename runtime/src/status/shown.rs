@@ -4,12 +4,12 @@ use lockstep_core::contract::drift::Drift;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::MajorStatus;
+use super::{MajorStatus, ReadingStatus};
 use crate::canary::Spot;
 use crate::capture::LINE_MAX;
 use crate::config::Flow;
 use crate::control::Paused;
-use crate::rules::{RuleCount, SetStatus};
+use crate::rules::{self, RuleCount, SetStatus};
 
 /// The answer of `lockstep status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +75,9 @@ pub struct FlowStatus {
     /// Where the tables at its ends differ from what the contract and their mappings expect.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub drift: Vec<DriftStatus>,
+    /// How far the source's table is being read, where it is read from its first row or again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reading: Option<ReadingStatus>,
 }
 
 /// A quarantine entry that halts an entity.
@@ -114,9 +117,20 @@ impl FlowStatus {
         } else {
             ("", "LS-R001")
         };
+        let decide = if rules::is_over_all(&halted.id) {
+            format!(
+                "mend the records in `{}` and it goes on once the rule holds, or let it go on with `lockstep quarantine drop {}`",
+                self.from, halted.id
+            )
+        } else {
+            format!(
+                "decide with `lockstep quarantine edit|retry|drop {}`",
+                halted.id
+            )
+        };
         let said = format!(
-            "halted by the rule `{}`{at}, {} changes wait{full}; decide with `lockstep quarantine edit|retry|drop {}` ({code})",
-            halted.rule, halted.waiting, halted.id
+            "halted by the rule `{}`{at}, {} changes wait{full}; {decide} ({code})",
+            halted.rule, halted.waiting
         );
         // What keeps the source from being read is worth saying as well.
         self.reason = Some(match self.reason.take() {
@@ -147,6 +161,7 @@ impl FlowStatus {
             mark_ms: None,
             contract: None,
             drift: Vec::new(),
+            reading: None,
         }
     }
 }

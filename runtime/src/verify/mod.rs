@@ -244,6 +244,7 @@ impl Side {
                 key: &self.key,
                 after: after.as_deref(),
                 limit: PAGE_ROWS,
+                ..Page::default()
             };
             let rows = self.reader.scan(page).await?;
             let last_page = rows.len() < PAGE_ROWS;

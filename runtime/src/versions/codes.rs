@@ -22,7 +22,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "LS-E007",
-        "A system no longer fits its contract, and the policy for that is `fail`.\n\
+        "A system no longer fits its contract, and the policy for that is `fail`: that flow ended, while the run went on or by its start, and everything else goes on.\n\
          Check: `lockstep contract drift` names each field with the reason and the cure.\n\
          Safe: mend the table, the mapping or the contract and start again; positions and progress stay where they are.",
     ),
@@ -34,7 +34,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "LS-E011",
-        "A target's table was dropped and made anew. What was applied to the table before it is not in it, and the source cannot be asked now to bring it again.\n\
+        "A target's table, or a column of it that is written, was dropped and made anew. What was applied before is not in it, and the source cannot be asked now to bring it again.\n\
          Check: whether the source's part runs (`lockstep status`); what programs publish to an inbox is not read again.\n\
          Safe: nothing; the source is asked again until it answers, and rows that are there already are not written again. For an inbox let the programs publish the state of their records again.",
     ),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lockstep_core::contract::Contract;
-use lockstep_core::contract::drift::{Action, extended, with_columns};
+use lockstep_core::contract::drift::{Action, extended, is_list, with_columns};
 use lockstep_core::contract::lock::digest;
 use lockstep_core::diagnostic::Diagnostic;
 use lockstep_core::gate::Mapping;
@@ -40,6 +40,9 @@ pub struct Kept {
     /// Fields that were taken along from a source's columns and that no file has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken: Vec<String>,
+    /// Fields that were taken along once and that the file has by now: mappings that do not name them go on with the columns of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub took: Vec<String>,
 }
 
 /// A table that is read or written, as it was when all was well.
@@ -51,7 +54,7 @@ pub struct Table {
     pub terms: String,
     /// The contract's version.
     pub version: Version,
-    /// Why it has to be read again from its first row, until a position says that this began.
+    /// Why a table that is read has to be read again from its first row, until a position says that this began; of one that is written, why its source has to be, until that took the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<String>,
     /// Whether its entity was ever held, so that rows which its filter leaves out may be in targets all the same.
@@ -60,6 +63,12 @@ pub struct Table {
     /// What tells a table that is written from another one of its name, where its system says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
+    /// The same of the columns of a table that is written, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// The columns that a mapping writes, of a table that is written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<String>,
     /// The older majors whose subscribers know every record of a table that is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub majors: Vec<u64>,
@@ -141,6 +150,7 @@ impl Kept {
             digest: digest(&contract),
             contract,
             taken: Vec::new(),
+            took: Vec::new(),
         }
     }
 
@@ -174,8 +184,8 @@ impl Kept {
     pub fn columns(&self) -> Vec<Column> {
         let taken = self.taken.iter().filter_map(|name| {
             let at = self.contract.field(name)?;
-            let kind = self.contract.fields[at].kind;
-            Some(Column::new(name.clone(), kind, true))
+            let field = &self.contract.fields[at];
+            Some(Column::new(name.clone(), field.kind, true).listing(is_list(field)))
         });
         taken.collect()
     }
@@ -261,7 +271,20 @@ impl Known {
             let newest = self.of(&contract.entity).last();
             newest.is_some_and(|kept| kept.goes_beyond(contract))
         };
-        config.contracts.values().any(beyond)
+        let takers = takers(config);
+        let unmapped = |contract: &Arc<Contract>| {
+            let carried = self.carried(contract);
+            let lacks = |system: &String| {
+                let mapping = config.mapping(system, &contract.entity);
+                mapping
+                    .is_some_and(|map| carried.iter().any(|name| !map.fields.contains_key(*name)))
+            };
+            takers
+                .get(&contract.entity)
+                .is_some_and(|all| all.iter().any(lacks))
+        };
+        let mut contracts = config.contracts.values();
+        contracts.any(|contract| beyond(contract) || unmapped(contract))
     }
 
     /// What keeps a configuration's contracts from running on this log.
@@ -303,28 +326,35 @@ impl Known {
 
     /// The configuration as the log knows it: what was taken along from sources belongs to contracts and mappings until their files say otherwise.
     pub fn apply(self, config: &mut Config) {
-        let mut takers = takers(config);
+        let takers = takers(config);
         for contract in config.contracts.values_mut() {
             let newest = self.of(&contract.entity).last();
-            let Some(kept) = newest.filter(|kept| kept.goes_beyond(contract)) else {
-                continue;
-            };
-            let columns = kept.columns();
-            let takers = takers.remove(&contract.entity).unwrap_or_default();
-            for system in takers {
-                let map = config
-                    .systems
-                    .get_mut(&system)
-                    .map(|system| &mut system.map);
-                if let Some(mapping) = map.and_then(|map| map.get_mut(&contract.entity)) {
-                    *mapping = with_columns(mapping, kept.taken.iter().map(String::as_str));
+            if let Some(kept) = newest.filter(|kept| kept.goes_beyond(contract)) {
+                let taken = (contract.entity.clone(), kept.taken.clone());
+                config.taken.extend([taken]);
+                let version = &kept.contract.version;
+                *contract = Arc::new(self.taken_along(contract, &kept.columns(), version));
+            }
+            let carried = self.carried(contract);
+            for system in takers.get(&contract.entity).into_iter().flatten() {
+                let system = config.systems.get_mut(system);
+                let mapping = system.and_then(|system| system.map.get_mut(&contract.entity));
+                if let Some(mapping) = mapping {
+                    *mapping = with_columns(mapping, carried.iter().copied());
                 }
             }
-            let taken = (contract.entity.clone(), kept.taken.clone());
-            config.taken.extend([taken]);
-            *contract = Arc::new(self.taken_along(contract, &columns, &kept.contract.version));
         }
         config.known = Arc::new(self);
+    }
+
+    /// The fields of a contract that were taken along, whether its file has them by now or not: what was carried is not dropped because its owner wrote it down.
+    fn carried(&self, contract: &Contract) -> BTreeSet<&str> {
+        let of_major = |kept: &&Kept| kept.contract.version.major == contract.version.major;
+        let ran = self.of(&contract.entity).iter().filter(of_major);
+        ran.flat_map(|kept| kept.taken.iter().chain(&kept.took))
+            .map(String::as_str)
+            .filter(|name| contract.field(name).is_some())
+            .collect()
     }
 
     /// A file's contract with what was taken along, as a version whose contents are these.

@@ -80,9 +80,8 @@ impl Versions {
     ///
     /// # Errors
     /// The same version with other contents (`LS-E005`), or a log that cannot be written.
-    pub async fn enter(&self, kept: Kept) -> Result<()> {
+    pub async fn enter(&self, mut kept: Kept) -> Result<()> {
         let key = key(&kept.contract);
-        let value = write(&key, &kept)?;
         for _ in 0..TRIES_MAX {
             let there = self.contracts.get(&key).await.map_err(log::to_error)?;
             let revision = match &there {
@@ -98,10 +97,12 @@ impl Versions {
                     if !there.is_taken_up_by(&kept) {
                         return Err(another(&there, &kept));
                     }
+                    kept.took = [there.took, there.taken].concat();
                     entry.revision
                 }
             };
-            match self.contracts.update(&key, value.clone(), revision).await {
+            let value = write(&key, &kept)?;
+            match self.contracts.update(&key, value, revision).await {
                 Ok(_) => {
                     self.inner().add(kept);
                     return Ok(());
@@ -173,10 +174,18 @@ impl Versions {
         Ok(Some(kept))
     }
 
-    /// What is known of a table.
-    #[must_use]
-    pub fn table(&self, key: &str) -> Option<Table> {
-        self.inner().tables.get(key).cloned()
+    /// What the log says of a table by now: another runtime may have had it since this one looked.
+    ///
+    /// # Errors
+    /// A log that cannot be read.
+    pub async fn table(&self, key: &str) -> Result<Option<Table>> {
+        let entry = self.tables.get(key).await.map_err(log::to_error)?;
+        let table: Option<Table> = entry.map(|entry| read(key, &entry.value)).transpose()?;
+        match &table {
+            Some(table) => self.inner().tables.insert(key.to_owned(), table.clone()),
+            None => self.inner().tables.remove(key),
+        };
+        Ok(table)
     }
 
     /// Writes what is known of a table by now.

@@ -116,8 +116,26 @@ fn what_was_taken_along_stays_until_the_file_has_it() {
         .insert("customer".to_owned(), Arc::new(owned.clone()));
     assert!(known.judge(&config).is_empty());
     assert!(known.of("customer")[1].is_taken_up_by(&kept(&owned)));
+    config.drift.additive = Action::Propagate;
+    assert!(known.is_news(&config));
     known.clone().apply(&mut config);
     assert_eq!(*config.contracts["customer"], owned);
+    // Mappings that do not name it go on with its column, also when the log knows the file's version by now.
+    assert!(has(&config, "crm") && has(&config, "erp"));
+    assert!(!known.is_news(&config));
+    let mut later = Known::default();
+    later.add(Kept::of(Arc::clone(&file)));
+    later.add(Kept {
+        took: vec!["memo".to_owned()],
+        ..kept(&owned)
+    });
+    let mut config = toy::config();
+    config.drift.additive = Action::Propagate;
+    config
+        .contracts
+        .insert("customer".to_owned(), Arc::new(owned.clone()));
+    later.apply(&mut config);
+    assert!(has(&config, "crm") && has(&config, "erp"));
 
     // A patch of the file below it goes on with what was taken along, as a version of its own.
     let mut patched = (*file).clone();

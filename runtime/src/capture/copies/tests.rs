@@ -124,6 +124,7 @@ impl World {
             quarantine: Arc::new(Quarantine::open(log).await.unwrap()),
             board: Arc::new(Board::default()),
             versions: Arc::new(versions),
+            backfills: Default::default(),
             look_every: Duration::from_secs(600),
             desk: None,
         };

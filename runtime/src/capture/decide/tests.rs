@@ -198,6 +198,7 @@ impl Gate {
             quarantine: Arc::new(Quarantine::open(Arc::clone(&log)).await.unwrap()),
             board: Arc::new(Board::default()),
             versions: Arc::new(crate::versions::Versions::open(&*log).await.unwrap()),
+            backfills: Default::default(),
             look_every: Duration::from_secs(600),
             desk: None,
         };
@@ -469,6 +470,22 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(holds(steps));
     }
+}
+
+#[tokio::test]
+async fn an_older_entry_that_a_crash_kept_out_is_not_opened_beside_the_newer_one() {
+    holds(vec![
+        Step::Comes(2, Kind::Quarantine),
+        Step::Comes(2, Kind::Quarantine),
+        // Of the two entries only the second one was stored.
+        Step::Dies(0b10),
+        Step::Comes(2, Kind::Good),
+        Step::Lands,
+        Step::Says(0),
+        Step::Dies(0),
+        Step::Edits(1),
+    ])
+    .await;
 }
 
 #[tokio::test]

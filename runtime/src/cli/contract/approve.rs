@@ -25,7 +25,7 @@ use crate::contract::{Trouble, release};
     lockstep contract approve 1f0c9a27d3b4 --reason \"agreed in DATA-112\" --by jane@example.com --expires 2027-03-31\n\n\
     Exit codes: 0 written, 1 refused, 2 a contract cannot be read or wrong usage, 3 Git, a revision or a file is missing.")]
 pub(super) struct Args {
-    /// The fingerprint that `breaking` shows, or its first eight characters or more
+    /// The fingerprint that `breaking` shows, or its first four characters or more
     fingerprint: String,
     /// Why the change may pass
     #[arg(long)]
@@ -204,26 +204,39 @@ impl Args {
 
     /// The one finding that is meant.
     fn item<'a>(&self, items: &'a [Item]) -> Result<&'a Item, Refused> {
-        const SHORTEST: usize = 8;
+        const SHORTEST: usize = 4;
         let asked = self.fingerprint.trim();
-        let mut meant = items.iter().filter(|item| {
-            item.fingerprint == asked
-                || (asked.len() >= SHORTEST && item.fingerprint.starts_with(asked))
-        });
-        let help = "`lockstep contract breaking`, against the same base, shows the fingerprints";
-        match (meant.next(), meant.next()) {
-            (Some(item), None) => Ok(item),
-            (Some(item), Some(other)) if item.fingerprint == other.fingerprint => Ok(item),
-            (Some(_), Some(_)) => Err(refused(
+        if asked.len() < SHORTEST {
+            return Err(refused(
                 "LS-K016",
-                format!("several findings begin with `{asked}`"),
-                "write more of it",
-            )),
-            (None, _) => Err(refused(
+                format!("`{asked}` is too short for a fingerprint"),
+                "write at least four characters of it",
+            ));
+        }
+        let mut meant: Vec<&Item> = items
+            .iter()
+            .filter(|item| item.fingerprint.starts_with(asked))
+            .collect();
+        meant.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
+        meant.dedup_by(|a, b| a.fingerprint == b.fingerprint);
+        match meant.as_slice() {
+            [item] => Ok(item),
+            [] => Err(refused(
                 "LS-K016",
                 format!("no finding has the fingerprint `{asked}`"),
-                help,
+                "`lockstep contract breaking`, against the same base, shows the fingerprints",
             )),
+            several => {
+                let shown = several
+                    .iter()
+                    .map(|item| format!("{} ({})", item.fingerprint, item.rule));
+                let shown = shown.collect::<Vec<_>>().join(", ");
+                Err(refused(
+                    "LS-K016",
+                    format!("{} findings begin with `{asked}`", several.len()),
+                    &format!("write more of the one that is meant: {shown}"),
+                ))
+            }
         }
     }
 

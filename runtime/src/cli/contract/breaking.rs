@@ -2,9 +2,9 @@
 
 use super::opening::{Comparison, Paths, Reporting, today};
 use crate::cli::{Context, Exit};
-use crate::contract::Trouble;
 use crate::contract::judge::{self, Setting};
 use crate::contract::report::{Item, Report};
+use crate::contract::{Trouble, release};
 
 /// Stop changes that break somebody
 ///
@@ -44,6 +44,8 @@ impl Args {
         items.extend(judge::judge(&repository, &before, &setting));
         // Warnings about a contract by itself are the business of `lint`; what has errors cannot be compared.
         items.extend(repository.obstacles().map(Item::from));
+        let astray = release::astray(&repository, &setting);
+        items.extend(astray.into_iter().map(Item::from));
         let unreadable = !repository.broken.is_empty();
         let mut report = self.reporting.report("breaking", &repository, items);
         report.against = Some(base);

@@ -25,7 +25,7 @@ const LOCK_BYTES_MAX: u64 = 64 << 20;
     lockstep contract compat releases/1.0.0.lock.json order.odcs.yaml --mode backward --format json\n  \
     lockstep contract compat old.schema.json new.schema.json --raw\n  \
     lockstep contract compat --pairs pairs.jsonl --budget-ms 500\n\n\
-    Exit codes: 0 yes, 1 no or unproven, 2 a file cannot be read or wrong usage; with --pairs 0 once all lines are answered.")]
+    Exit codes: 0 yes, 1 no or unproven, 2 a file, or a schema in it (one that refers to elsewhere, too), cannot be read, or wrong usage; with --pairs 0 once all lines are answered.")]
 pub(super) struct Args {
     /// The old contract, lock file or schema
     old: Option<PathBuf>,

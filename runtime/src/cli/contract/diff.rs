@@ -10,7 +10,7 @@ use super::opening::{Comparison, Paths, today};
 use crate::cli::{Context, Exit};
 use crate::contract::Trouble;
 use crate::contract::base::Base;
-use crate::contract::changelog::{Change, Group, changes};
+use crate::contract::changelog::{Change, Group};
 use crate::contract::judge::{self, Pair, Setting};
 
 /// Say what changed in contracts: what breaks, what is compatible, what is documentation
@@ -130,15 +130,8 @@ impl Changed {
             new_version: pair.new.map(version),
             changes: Vec::new(),
         };
-        if let (Some(old), Some(new)) = (pair.old, pair.new) {
-            let items = judge::compare(pair, setting);
-            let breaks = |pointer: &str| {
-                let at = items.iter().filter(|item| {
-                    item.severity == Severity::Error && item.pointer.as_deref() == Some(pointer)
-                });
-                at.map(|item| item.rule).collect()
-            };
-            changed.changes = changes(old, new, &breaks);
+        if pair.old.is_some() && pair.new.is_some() {
+            changed.changes = judge::changed(pair, setting);
             if changed.changes.is_empty() && changed.old_version == changed.new_version {
                 return None;
             }

@@ -272,7 +272,10 @@ impl Table {
             .look(reader.as_ref(), &shape)
             .await
             .map_err(|error| cx.failed(&error))?;
-        let drafts = import::table::import(&name, &shape, &rows, asked)
+        // A system that refuses to say more than the shape does not keep a contract from being made.
+        let definition = within_deadline(reader.definition(&shape.name)).await;
+        let definition = definition.ok().flatten();
+        let drafts = import::table::import(&name, &shape, definition.as_ref(), &rows, asked)
             .map_err(|findings| cx.fail(&findings, Exit::Usage))?;
         Ok((name, drafts))
     }
@@ -328,6 +331,7 @@ impl Table {
             system: "source".to_owned(),
             folder: PathBuf::from("."),
             tables: vec![table.to_owned()],
+            reads: Default::default(),
         };
         let opened = within_deadline(async {
             let reader = cx
@@ -368,6 +372,7 @@ impl Table {
             key: &key,
             after: None,
             limit: self.rows as usize,
+            ..Page::default()
         };
         within_deadline(reader.scan(page)).await
     }

@@ -2,11 +2,11 @@
 
 use super::opening::{Paths, Reporting, today};
 use crate::cli::{Context, Exit};
-use crate::contract::Trouble;
-use crate::contract::approvals;
-use crate::contract::judge::{self, Before};
+use crate::contract::consumers::Consumers;
+use crate::contract::judge::{self, Before, Setting};
 use crate::contract::report::Item;
 use crate::contract::repository::Repository;
+use crate::contract::{Trouble, approvals, release};
 
 /// Look for mistakes in contracts
 ///
@@ -37,14 +37,22 @@ impl Args {
 
     fn lint(&self, cx: &Context) -> Result<(Repository, Vec<Item>), Trouble> {
         let repository = self.paths.open(cx)?;
-        let released = judge::teams(&repository, &Before::Releases);
-        let teams = repository.teams();
-        let approvals = approvals::lint(&repository.approvals, &teams, &released, today());
+        let today = today();
+        // Nothing tells what stood before the change, so whoever holds a role now or by the last release holds it.
+        let teams = judge::teams(&repository, &Before::Releases);
+        let all_read = repository.broken.is_empty();
+        let approvals = approvals::lint(&repository.approvals, &teams, all_read, today);
+        let setting = Setting {
+            consumers: &Consumers::default(),
+            today,
+        };
+        let astray = release::astray(&repository, &setting);
         let items = repository
             .findings
             .iter()
             .cloned()
             .chain(approvals)
+            .chain(astray)
             .map(Item::from)
             .collect();
         Ok((repository, items))

@@ -6,6 +6,7 @@ mod compat;
 mod data;
 pub(super) mod diff;
 mod drift;
+mod exported;
 mod fmt;
 mod generate;
 mod import;

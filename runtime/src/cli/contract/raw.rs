@@ -50,7 +50,7 @@ pub(super) struct Options {
     /// Compare every pair of a file, or of standard input with `-`: lines of `{"id", "old", "new"}`
     #[arg(long, value_name = "FILE", conflicts_with_all = ["old", "new"])]
     pairs: Option<PathBuf>,
-    /// The time for one pair of plain schemas
+    /// The time of the processor for one pair of plain schemas
     #[arg(long, value_name = "MS", default_value_t = 200)]
     budget_ms: u64,
     /// Answer questions on standard input, as the other processes of a comparison do
@@ -285,7 +285,12 @@ async fn answer_line(
     if line.trim().is_empty() {
         return None;
     }
-    let (id, answer) = match serde_json::from_str::<Pair>(&line) {
+    // Serde would read a list as the fields in their order.
+    let pair = match line.trim_start().starts_with('{') {
+        true => serde_json::from_str::<Pair>(&line).map_err(|error| error.to_string()),
+        false => Err("it is no object".to_owned()),
+    };
+    let (id, answer) = match pair {
         Err(error) => {
             let error = format!("the line is no pair of schemas: {error}");
             (null(), Answer::unproven(Some(error)))

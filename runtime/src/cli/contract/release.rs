@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::opening::{Comparison, Paths, today};
 use crate::cli::{Context, Exit};
-use crate::contract::judge::{self, Before, Setting};
+use crate::contract::Trouble;
+use crate::contract::judge::Setting;
 use crate::contract::release::{Plan, Wanted};
 use crate::contract::report::{Item, Report, Style};
 use crate::contract::repository::{Entry, Repository};
-use crate::contract::{Trouble, approvals};
 
 /// Publish versions of contracts
 ///
@@ -66,6 +66,9 @@ pub(in crate::cli) struct Releases {
     written: bool,
     /// The releases, by entity.
     releases: Vec<Released>,
+    /// Contracts that cannot be released because they have errors, by file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    broken: Vec<String>,
     /// What stands in the way, and what was approved.
     findings: Vec<Item>,
 }
@@ -86,6 +89,8 @@ struct Released {
     file: String,
     /// The release file.
     lock: String,
+    /// Whether something about this very contract stands in the way.
+    refused: bool,
 }
 
 impl Args {
@@ -135,15 +140,10 @@ impl Args {
             consumers: &consumers,
             today: today(),
         };
-        let teams = judge::teams(&repository, &Before::Releases);
-        let excuse = |items: &mut Vec<Item>| {
-            let approvals = &repository.approvals;
-            approvals::apply(items, approvals, &teams, setting.today, &|_| true);
-        };
         let mut plans = Vec::new();
         for entry in &entries {
             let wanted = self.wanted();
-            plans.extend(Plan::of(&repository, entry, &wanted, &setting, &excuse)?);
+            plans.extend(Plan::of(&repository, entry, &wanted, &setting)?);
         }
         let mut items: Vec<Item> = own_errors(&repository, &entries, self.all);
         for plan in &plans {
@@ -166,10 +166,12 @@ impl Args {
                 release.perform()?;
             }
         }
+        let broken = repository.broken.iter().filter(|_| self.all).cloned();
         Ok(Releases {
             ok,
             written,
             releases: plans.iter().map(Released::of).collect(),
+            broken: broken.collect(),
             findings: items,
         })
     }
@@ -228,11 +230,16 @@ impl Args {
 
     fn human(&self, releases: Releases) -> String {
         let mut text = String::new();
+        for file in &releases.broken {
+            text += &format!("refused {file}: it has errors\n");
+        }
         for released in &releases.releases {
-            let verb = match (releases.ok, self.dry_run) {
-                (false, _) => "refused",
-                (true, true) => "would release",
-                (true, false) => "released",
+            let verb = match (releases.ok, released.refused, self.dry_run) {
+                (false, true, _) => "refused",
+                // All or nothing, so that what belongs together is published together.
+                (false, false, _) => "held back",
+                (true, _, true) => "would release",
+                (true, _, false) => "released",
             };
             let from = released
                 .last
@@ -244,7 +251,8 @@ impl Args {
             );
         }
         if !releases.findings.is_empty() {
-            let report = Report::new("release", releases.findings, Severity::Error);
+            let mut report = Report::new("release", releases.findings, Severity::Error);
+            report.contracts = releases.releases.len() + releases.broken.len();
             text += &report.render(crate::contract::report::Format::Human, Style::default());
         } else if releases.releases.is_empty() {
             text = "nothing changed since the last release".to_owned();
@@ -262,6 +270,7 @@ impl Released {
             version: plan.version.to_string(),
             file: plan.file.clone(),
             lock: plan.lock.clone(),
+            refused: plan.obstacles().next().is_some(),
         }
     }
 }

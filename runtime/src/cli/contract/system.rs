@@ -121,6 +121,7 @@ impl Table {
                 key: &key,
                 after: after.as_deref(),
                 limit: PAGE_ROWS,
+                ..Page::default()
             };
             let rows = self.reader.scan(page).await?;
             let last = rows.len() < PAGE_ROWS;

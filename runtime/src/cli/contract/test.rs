@@ -15,6 +15,7 @@ use lockstep_core::{Row, Value};
 use serde_json::Value as Json;
 
 use super::data::{Progress, unreadable};
+use super::exported::Exported;
 use super::named;
 use super::system::{self, Table};
 use crate::cli::check::count;
@@ -35,6 +36,7 @@ type OfOthers = Vec<(String, DataFile)>;
     lockstep contract test order --data orders.jsonl\n  \
     lockstep contract test contracts/order/order.odcs.yaml --data orders.csv --data customer=customers.csv\n  \
     lockstep contract test order --system erp          a table of a system of lockstep.toml\n  \
+    lockstep contract test order --system erp --data export.csv      a file with that system's columns\n  \
     lockstep contract test --schema event.schema.json --data events.jsonl\n\n\
     Data is read from .jsonl and .ndjson (one record a line), .json (one record, or a list), .csv and .tsv (a line of names; what is empty is null).\n\
     Exit codes: 0 nothing stops a record, 1 faults, 2 unreadable data or wrong usage, 3 a file or system is out of reach.")]
@@ -45,8 +47,8 @@ pub(super) struct Args {
     /// Files of records; ENTITY=FILE gives the records that references lead to
     #[arg(long, value_name = "[ENTITY=]FILE", num_args = 1..)]
     data: Vec<String>,
-    /// A system of the configuration
-    #[arg(long, conflicts_with = "data")]
+    /// A system of the configuration: its table, or with `--data` files that have its columns, read through its mapping
+    #[arg(long)]
     system: Option<String>,
     /// The records are patches: nothing is required of them
     #[arg(long, conflicts_with = "system")]
@@ -69,7 +71,8 @@ impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
         let tested = match (&self.schema, &self.system) {
             (Some(schema), _) => self.documents(cx, schema),
-            (None, Some(system)) => self.live(cx, system).await,
+            (None, Some(system)) if self.data.is_empty() => self.live(cx, system).await,
+            (None, Some(system)) => self.exported(cx, system),
             (None, None) => self.files(cx),
         };
         let tested = match tested {
@@ -175,18 +178,80 @@ impl Args {
         trial.map_err(|error| cx.failed(&error))
     }
 
+    /// The entity that is meant, with a configuration.
+    fn entity(&self, cx: &Context, config: &Config) -> Result<String, Exit> {
+        match &self.contract {
+            Some(named) if config.contracts.contains_key(named) => Ok(named.clone()),
+            Some(file) if Path::new(file).is_file() => Ok(named::contract(cx, file)?.entity),
+            Some(named) => Ok(named.clone()),
+            None => {
+                let help = suggestion("", config.contracts.keys().map(String::as_str));
+                Err(cx.unknown("name the entity to test".to_owned(), help))
+            }
+        }
+    }
+
+    /// Files with the columns of a system, through its mapping.
+    fn exported(&self, cx: &Context, system: &str) -> Result<Tested, Exit> {
+        let config = cx.load()?;
+        let entity = self.entity(cx, &config)?;
+        let (contract, _) = system::mapping(cx, &config, system, &entity)?;
+        let (own, others) = self.split(cx, contract)?;
+        let mut trial = self.trial(cx, contract)?;
+        let wanted = trial.sets().references();
+        for (entity, file) in &others {
+            let records = Exported::open(cx, &config, system, entity, &[file])?;
+            let (other, _) = system::mapping(cx, &config, system, entity)?;
+            let of = |referenced: &&Referenced| referenced.entity == *entity;
+            let fields: Vec<(&str, usize)> = wanted
+                .iter()
+                .filter(of)
+                .filter_map(|referenced| {
+                    let field = referenced.field.as_str();
+                    Some((field, other.field(field)?))
+                })
+                .collect();
+            for (field, _) in &fields {
+                trial.sets().know(entity, field, None);
+            }
+            let read = file.read(&mut |piece, _| {
+                if let Ok(Some((record, _))) = records.record(piece) {
+                    for (field, at) in &fields {
+                        trial.sets().know(entity, field, record.value(*at));
+                    }
+                }
+            });
+            read.map_err(|error| unreadable(cx, &error))?;
+        }
+        let files: Vec<&DataFile> = own.iter().collect();
+        let records = Exported::open(cx, &config, system, &entity, &files)?;
+        let progress = Progress::new();
+        for file in files {
+            let name = file.path.display();
+            let read = file.read(&mut |piece, line| {
+                let at = format_args!("{name}:{line}");
+                match records.record(piece) {
+                    Ok(Some((record, found))) => trial.row(&record, &found, &at),
+                    Ok(None) => {}
+                    Err(why) => trial.piece(Piece::Broken(&why), &at),
+                }
+                progress.records(&entity, trial.records());
+            });
+            read.map_err(|error| unreadable(cx, &error))?;
+        }
+        drop(progress);
+        let unread = records.unread();
+        let mut notes = Vec::new();
+        if !unread.is_empty() {
+            notes.push(format!("`{system}` does not hold {}", unread.join(", ")));
+        }
+        Ok(trial.finish(Timestamp::now(), notes))
+    }
+
     /// A table of a system through its mapping.
     async fn live(&self, cx: &Context, system: &str) -> Result<Tested, Exit> {
         let config = cx.load()?;
-        let entity = match &self.contract {
-            Some(named) if config.contracts.contains_key(named) => named.clone(),
-            Some(file) if Path::new(file).is_file() => named::contract(cx, file)?.entity,
-            Some(named) => named.clone(),
-            None => {
-                let help = suggestion("", config.contracts.keys().map(String::as_str));
-                return Err(cx.unknown("name the entity to test".to_owned(), help));
-            }
-        };
+        let entity = self.entity(cx, &config)?;
         let (contract, mapping) = system::mapping(cx, &config, system, &entity)?;
         let table = Table::open(cx, &config, system, &mapping.table).await?;
         let plan = table.plan(cx, &config, (system, mapping, contract))?;

@@ -202,6 +202,7 @@ impl Plan<'_> {
             key: &key,
             after: None,
             limit,
+            ..Page::default()
         };
         let rows = preflight::within_deadline(self.reader.scan(page)).await;
         rows.map_err(|error| failed(self.config, self.from, &error))

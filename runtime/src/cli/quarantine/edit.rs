@@ -14,6 +14,7 @@ use crate::api::Reach;
 use crate::cli::{Context, Exit};
 use crate::config::Config;
 use crate::quarantine::{Answer, Ask, Edit, Entry, Stage, Wrong, corrected, from_json, read_value};
+use crate::rules;
 
 /// Correct held records and send them
 ///
@@ -64,6 +65,9 @@ impl Args {
             // Lines of a file that were left as they were are passed over below.
             if self.from.is_none() && super::is_closed(entry.state) {
                 return Ok(super::closed(cx, &id, entry.state));
+            }
+            if rules::is_over_all(&id) {
+                return Ok(refuse(cx, &over_all(&entry)));
             }
             match self.edit(config, &entry, &object) {
                 Ok(edit) => edits.push((id, edit)),
@@ -148,6 +152,20 @@ impl Args {
             values.insert(name.clone(), Value::Null);
         }
         Ok(())
+    }
+}
+
+/// A rule over all records holds no record.
+fn over_all(entry: &Entry) -> Wrong {
+    Wrong {
+        message: format!(
+            "`{}` is a rule over all records, so there is no record to correct",
+            entry.id
+        ),
+        help: format!(
+            "mend the records in `{}` and the entity goes on once the rule holds, or let it go on with `lockstep quarantine drop {}`",
+            entry.system, entry.id
+        ),
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`preflight`] opens every system once, compiles every mapping against the tables that are really there and keeps what it compiled: `run` builds from the result and checks nothing again.
 //! It changes nothing anywhere.
 
+mod between;
 mod chain;
 mod majors;
 mod place;
@@ -26,9 +27,11 @@ use lockstep_core::gate::{Mapping, Problem, ReadPlan, WritePlan};
 
 use super::flows::version_of;
 use super::{Config, Flow, Role};
+use crate::drift::FAILED;
 use crate::versions::{UNKNOWN_VERSION, source_key, target_key};
 use survey::{Survey, survey};
 
+pub use between::between;
 pub use place::holder;
 pub use running::running;
 pub(crate) use survey::{diagnostic, look, open_reader, target_shape, within_deadline};
@@ -192,6 +195,7 @@ pub async fn preflight(config: &Config, registry: &Registry) -> Preflight {
         findings.extend(absent);
     }
     findings.extend(chain::check(config, &sources, &sinks));
+    findings.extend(between(config));
     findings.extend(majors::check(config));
     findings.extend(check_sources(config, &flows, &mut sources).await);
     findings.extend(check_sinks(config, &flows, &sinks).await);
@@ -235,7 +239,7 @@ impl Planner<'_> {
         let key = source_key(&flow.from, &flow.entity);
         let policy = config.source_policy(&flow.from, &flow.entity);
         let survey = self.sources.get(&flow.from)?;
-        let found = self.found(survey, &flow.from, &mapping.table, &key, policy);
+        let found = self.found(survey, &flow.from, &mapping.table, &key);
         let read = found.as_ref().and_then(|found| {
             let compile =
                 |shape: &Shape| ReadPlan::compile(mapping, shape, contract, &config.values, false);
@@ -271,26 +275,24 @@ impl Planner<'_> {
         })
     }
 
-    /// A table as it is; or as it was, where it is not there and was when it was seen before: its entity is held then, and nobody else.
+    /// A table as it is; or as it was, where it is not there and was when it was seen before: its entity is held then, or its flow ends, and nobody else's.
     fn found(
         &mut self,
         survey: &Survey,
         system: &str,
         table: &str,
         key: &str,
-        policy: Policy,
     ) -> Option<Arc<Shape>> {
         if let Some(found) = survey.shapes.get(table) {
             return Some(Arc::clone(found));
         }
         let known = self.config.known.tables.get(key);
-        let known = known
-            .filter(|_| policy.breaking != Action::Fail && survey.absent.contains_key(table))?;
+        let known = known.filter(|_| survey.absent.contains_key(table))?;
         self.held.insert((system.to_owned(), table.to_owned()));
         Some(Arc::new(known.shape.clone()))
     }
 
-    /// The plan for a table as it is; or, where it fitted when it was seen before, as it was: its entity is held then, and nobody else.
+    /// The plan for a table as it is; or, where it fitted when it was seen before, as it was: whoever works with it holds its entity then, or ends its flow, as when it drifts while it runs.
     fn fits<T>(
         &mut self,
         (system, entity): (&str, &str),
@@ -303,20 +305,26 @@ impl Planner<'_> {
         let compiled = compile(found);
         let known = self.config.known.tables.get(key);
         let drifted = compiled.is_err() || hold.is_some();
-        let before = known.filter(|_| drifted && policy.breaking != Action::Fail);
-        if let Some(before) = before
+        if let Some(before) = known.filter(|_| drifted)
             && let Ok(plan) = compile(&before.shape)
         {
             let problems = compiled.as_ref().err().map_or(&[][..], Vec::as_slice);
             let problem = problems.iter().find(|p| p.severity == Severity::Error);
             let hold = hold.as_deref().unwrap_or_default();
             let reason = problem.map_or(hold, |problem| problem.message.as_str());
+            let (code, becomes) = match policy.breaking {
+                Action::Fail => (
+                    FAILED,
+                    format!("the flow of `{entity}` ends there, as the policy says"),
+                ),
+                _ => (drift::BREAKING, format!("`{entity}` is held there")),
+            };
             let message = format!(
-                "table `{}` of `{system}` does not fit any more, so `{entity}` is held there: {reason}",
+                "table `{}` of `{system}` does not fit any more, so {becomes}: {reason}",
                 found.name
             );
             let path = problem.map_or(&[][..], |problem| problem.path.as_slice());
-            let mut finding = Diagnostic::warning(drift::BREAKING, message).help(
+            let mut finding = Diagnostic::warning(code, message).help(
                 "mend the table, the mapping or the contract; `lockstep contract drift` says more",
             );
             finding.place = self.config.place(system, entity, path);
@@ -377,7 +385,7 @@ impl Planner<'_> {
         let policy = config.policy(system, flow);
         let key = target_key(&flow.name, system);
         let survey = self.sinks.get(system)?;
-        let found = &self.found(survey, system, &mapping.table, &key, policy)?;
+        let found = &self.found(survey, system, &mapping.table, &key)?;
         let expected = Expected {
             contract: &contract,
             mapping,
@@ -388,8 +396,8 @@ impl Planner<'_> {
         let decision = policy.decide(&compare(expected, found));
         let (adds, hold) = match decision {
             Decision::Add(columns) => (columns, None),
-            Decision::Hold(reason) => (Vec::new(), Some(reason)),
-            Decision::GoOn | Decision::Fail(_) => (Vec::new(), None),
+            Decision::Hold(reason) | Decision::Fail(reason) => (Vec::new(), Some(reason)),
+            Decision::GoOn => (Vec::new(), None),
         };
         let mut table = (**found).clone();
         table.columns.extend(adds.iter().cloned());

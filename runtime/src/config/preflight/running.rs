@@ -64,6 +64,7 @@ mod tests {
             paused: None,
             stuck: None,
             mark_ms: None,
+            reading: None,
             contract: None,
             drift: Vec::new(),
         };

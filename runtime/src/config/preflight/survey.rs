@@ -13,6 +13,7 @@ use lockstep_core::diagnostic::{Diagnostic, Severity};
 use lockstep_core::error::{Error, Kind, Result};
 
 use crate::config::{Config, Role, System};
+use crate::query;
 
 /// How long a system may take to answer one question.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
@@ -230,7 +231,10 @@ async fn open(config: &Config, registry: &Registry, role: Role, cx: OpenContext)
     let settings = system.settings.clone();
     within_deadline(async {
         Ok(match role {
-            Role::Source => Opened::Source(connector.open_source(settings, cx).await?),
+            Role::Source => {
+                let names = query::Names::new();
+                Opened::Source(query::open_source(config, registry, cx, &names, None).await?)
+            }
             Role::Sink => Opened::Sink(connector.open_sink(settings, cx).await?),
             Role::Reader => Opened::Reader(connector.open_reader(settings, cx).await?),
         })

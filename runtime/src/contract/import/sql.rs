@@ -5,6 +5,7 @@
 mod checks;
 mod kinds;
 mod later;
+pub(super) mod live;
 mod mend;
 mod script;
 mod split;
@@ -50,20 +51,9 @@ pub const DIALECTS: [&str; 10] = [
 /// Why nothing comes out, with its place; a dialect that is not one of [`DIALECTS`].
 pub fn import(file: &str, text: &str, dialect: &str, asked: &Asked) -> Imported {
     let mut notes = Notes::new(file, text);
-    let known: Box<dyn Dialect> = match dialect {
-        "postgres" => Box::new(PostgreSqlDialect {}),
-        "mysql" | "mariadb" => Box::new(MySqlDialect {}),
-        "sqlite" => Box::new(SQLiteDialect {}),
-        "mssql" => Box::new(MsSqlDialect {}),
-        "snowflake" => Box::new(SnowflakeDialect {}),
-        "bigquery" => Box::new(BigQueryDialect {}),
-        "ansi" => Box::new(AnsiDialect {}),
-        // The parser has no words of Oracle's own.
-        "oracle" | "generic" => Box::new(GenericDialect {}),
-        other => {
-            let message = format!("no such dialect `{}`", shorten(other));
-            return Err(notes.fail("LS-I102", None, message, suggestion(other, DIALECTS)));
-        }
+    let Some(known) = known(dialect) else {
+        let message = format!("no such dialect `{}`", shorten(dialect));
+        return Err(notes.fail("LS-I102", None, message, suggestion(dialect, DIALECTS)));
     };
     let (mut script, failed) = script::read(text, known.as_ref(), &mut notes);
     script.dialect = dialect.to_owned();
@@ -109,6 +99,22 @@ pub fn import(file: &str, text: &str, dialect: &str, asked: &Asked) -> Imported 
             table.draft(&script, asked, notes)
         })
         .collect()
+}
+
+/// The parser's dialect of one of [`DIALECTS`].
+fn known(dialect: &str) -> Option<Box<dyn Dialect>> {
+    Some(match dialect {
+        "postgres" => Box::new(PostgreSqlDialect {}),
+        "mysql" | "mariadb" => Box::new(MySqlDialect {}),
+        "sqlite" => Box::new(SQLiteDialect {}),
+        "mssql" => Box::new(MsSqlDialect {}),
+        "snowflake" => Box::new(SnowflakeDialect {}),
+        "bigquery" => Box::new(BigQueryDialect {}),
+        "ansi" => Box::new(AnsiDialect {}),
+        // The parser has no words of Oracle's own.
+        "oracle" | "generic" => Box::new(GenericDialect {}),
+        _ => return None,
+    })
 }
 
 struct Table {
@@ -220,7 +226,25 @@ impl Table {
         field.required = false;
         field.nullable = true;
         script.kind(&mut field, &column.data_type, self.at, notes);
-        field.description = self.comments.get(&column.name.value).cloned();
+        self.options(&mut field, column, key, notes);
+        for option in &column.options {
+            if let ColumnOption::Default(expr) = &option.option {
+                default(&mut field, expr, self.at, notes);
+            }
+        }
+        field
+    }
+
+    /// What stands behind a column's type, its default aside.
+    fn options(
+        &self,
+        field: &mut Field,
+        column: &ColumnDef,
+        key: &mut Vec<String>,
+        notes: &mut Notes<'_>,
+    ) {
+        let own = self.comments.get(&column.name.value).cloned();
+        field.description = own.or(field.description.take());
         for option in &column.options {
             match &option.option {
                 ColumnOption::NotNull => {
@@ -236,11 +260,14 @@ impl Table {
                     referred_columns,
                     ..
                 } => {
-                    field.reference =
-                        Some(reference(foreign_table, referred_columns.first(), name));
+                    field.reference = Some(reference(
+                        foreign_table,
+                        referred_columns.first(),
+                        &field.name,
+                    ));
                 }
                 ColumnOption::Check(expr) => {
-                    let own = std::slice::from_mut(&mut field);
+                    let own = std::slice::from_mut(field);
                     checks::fill(own, &self.renamed, expr, self.at, notes);
                 }
                 ColumnOption::Comment(text) => field.description = Some(text.clone()),
@@ -249,11 +276,9 @@ impl Table {
                     let said = in_options(&written.join(", "));
                     field.description = said.or(field.description.take());
                 }
-                ColumnOption::Default(expr) => default(&mut field, expr, self.at, notes),
                 _ => {}
             }
         }
-        field
     }
 
     fn constraint(&self, constraint: &TableConstraint, record: &mut Record, notes: &mut Notes<'_>) {

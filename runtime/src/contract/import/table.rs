@@ -1,5 +1,6 @@
-//! A table of a running system as its connector describes it, with a look at its rows where asked for.
+//! A table of a running system as its connector describes it, with what its own SQL says, and a look at its rows where asked for.
 
+use lockstep_core::connector::Definition;
 use lockstep_core::contract::profile::{Guess, Profiler};
 use lockstep_core::contract::{Extra, Field};
 use lockstep_core::value::Type;
@@ -9,13 +10,19 @@ use super::draft::{Asked, Record};
 use super::names::Names;
 use super::notes::Notes;
 use super::sample::{self, Seen};
-use super::{Imported, sound};
+use super::{Imported, sound, sql};
 
-/// Imports the shape of a table; `rows` add lengths, lists of values and what stands in documents where there are any.
+/// Imports the shape of a table; `definition` adds what its own SQL says, and `rows` add lengths, lists of values and what stands in documents where there are any.
 ///
 /// # Errors
 /// A key that was asked for and is not there.
-pub fn import(system: &str, shape: &Shape, rows: &[Row], asked: &Asked) -> Imported {
+pub fn import(
+    system: &str,
+    shape: &Shape,
+    definition: Option<&Definition>,
+    rows: &[Row],
+    asked: &Asked,
+) -> Imported {
     let mut notes = Notes::unplaced(system);
     let mut record = Record::new(shape.name.rsplit('.').next().unwrap_or(&shape.name));
     record.extra = Extra::Reject;
@@ -52,9 +59,15 @@ pub fn import(system: &str, shape: &Shape, rows: &[Row], asked: &Asked) -> Impor
         }
         field.nullable = column.nullable;
         field.required = !column.nullable;
-        sound::settle(&mut field, &name, None, &mut notes);
         record.fields.push(field);
         record.written.push(column.name.clone());
+    }
+    if let Some(definition) = definition {
+        sql::live::enrich(definition, &mut record, &mut notes);
+    }
+    for field in &mut record.fields {
+        let name = field.name.clone();
+        sound::settle(field, &name, None, &mut notes);
     }
     Ok(vec![record.finish(asked, notes)?])
 }

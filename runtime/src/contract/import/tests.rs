@@ -538,6 +538,7 @@ fn a_table_gives_its_shape() {
                 kind: None,
                 nullable: true,
                 length: None,
+                list: false,
             },
         ],
         key: vec![0],
@@ -551,7 +552,7 @@ fn a_table_gives_its_shape() {
             ])
         })
         .collect();
-    let draft = one(table::import("shop", &shape, &rows, &asked(&[])));
+    let draft = one(table::import("shop", &shape, None, &rows, &asked(&[])));
     let contract = written(&draft);
     assert_eq!(
         (contract.entity.as_str(), contract.owner.as_deref()),

@@ -28,7 +28,7 @@ pub(super) fn github(report: &Report) -> String {
             text,
             "::{command} {}::{}",
             properties.join(","),
-            data(&long_message(item))
+            data(&long_message(report, item))
         );
     }
     text
@@ -75,7 +75,7 @@ pub(super) fn gitlab(report: &Report) -> Json {
             n => format!("{}-{n}", item.fingerprint),
         };
         json!({
-            "description": long_message(item),
+            "description": long_message(report, item),
             "check_name": item.rule,
             "fingerprint": fingerprint,
             "severity": severity,
@@ -95,7 +95,7 @@ fn title(item: &Item) -> String {
 }
 
 /// Everything about a finding that fits into one annotation.
-fn long_message(item: &Item) -> String {
+fn long_message(report: &Report, item: &Item) -> String {
     let mut text = clean(&item.message);
     let breaks = item.breaks();
     if !breaks.is_empty() {
@@ -110,7 +110,7 @@ fn long_message(item: &Item) -> String {
     if let Some(hint) = &item.hint {
         text += &format!("\nhelp: {}", clean(hint));
     }
-    match (&item.approved, item.approver) {
+    match (&item.approved, report.approver(item)) {
         (Some(excuse), _) => {
             text += &format!(
                 "\napproved by {} until {}: {}",

@@ -22,7 +22,7 @@ pub(super) fn render(report: &Report, style: Style) -> String {
 }
 
 /// The details of a finding, one a line.
-fn details(item: &Item) -> Vec<(&'static str, String)> {
+fn details(report: &Report, item: &Item) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     let breaks = item.breaks();
     if !breaks.is_empty() {
@@ -43,7 +43,7 @@ fn details(item: &Item) -> Vec<(&'static str, String)> {
     if let Some(hint) = &item.hint {
         lines.push(("help", clean(hint)));
     }
-    match (&item.approved, item.approver) {
+    match (&item.approved, report.approver(item)) {
         (Some(excuse), _) => lines.push((
             "approved",
             clean(&format!(
@@ -74,7 +74,7 @@ fn plain(text: &mut String, report: &Report, item: &Item) {
     if let (Some(_), Some(old)) = (&item.new_place, &item.old_place) {
         let _ = writeln!(text, "  before: {}", was_at(report, old));
     }
-    for (name, detail) in details(item) {
+    for (name, detail) in details(report, item) {
         let _ = writeln!(text, "  {name}: {detail}");
     }
 }
@@ -115,7 +115,7 @@ fn drawn(text: &mut String, report: &Report, item: &Item, colour: bool) {
         let at = format!("before: {}", was_at(report, place));
         excerpt(text, &at, source.map(|text| &**text), place, &paint, "34;1");
     }
-    for (name, detail) in details(item) {
+    for (name, detail) in details(report, item) {
         let _ = writeln!(text, "   {} {name}: {detail}", paint("34;1", "="));
     }
     text.push('\n');

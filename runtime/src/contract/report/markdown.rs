@@ -39,24 +39,22 @@ pub(super) fn render(report: &Report) -> String {
     let detailed = report
         .findings
         .iter()
-        .filter(|item| item.fingerprint_matters());
+        .filter(|item| has_details(report, item));
     for item in detailed.take(DETAILED_MAX) {
-        details(&mut text, item);
+        details(&mut text, report, item);
     }
     text
 }
 
-impl Item {
-    /// Whether there is more to say about it than its row does.
-    fn fingerprint_matters(&self) -> bool {
-        self.witness.is_some()
-            || self.approver.is_some()
-            || self.approved.is_some()
-            || !self.consumers.is_empty()
-    }
+/// Whether there is more to say about a finding than its row does.
+fn has_details(report: &Report, item: &Item) -> bool {
+    item.witness.is_some()
+        || report.approver(item).is_some()
+        || item.approved.is_some()
+        || !item.consumers.is_empty()
 }
 
-fn details(text: &mut String, item: &Item) {
+fn details(text: &mut String, report: &Report, item: &Item) {
     let what = item
         .pointer
         .as_deref()
@@ -81,7 +79,7 @@ fn details(text: &mut String, item: &Item) {
     if let Some(hint) = &item.hint {
         let _ = writeln!(text, "- Help: {}", escaped(hint));
     }
-    match (&item.approved, item.approver) {
+    match (&item.approved, report.approver(item)) {
         (Some(excuse), _) => {
             let by = format!(
                 "{} ({}) until {}: {}",

@@ -153,6 +153,11 @@ impl Report {
         item.approved.is_none() && item.severity >= self.fail_on.unwrap_or(Severity::Error)
     }
 
+    /// The role that may approve a finding, where it needs an approval.
+    fn approver(&self, item: &Item) -> Option<&'static str> {
+        item.approver.filter(|_| self.fails(item))
+    }
+
     /// The report in a form, with a line feed at its end.
     #[must_use]
     pub fn render(&self, format: Format, style: Style) -> String {
@@ -172,12 +177,15 @@ impl Report {
         text
     }
 
-    /// `7 contracts, 1 error, 2 warnings, compared with …`.
+    /// `7 contracts: 1 error, 2 warnings; compared with …`; a command that came to no contract counts none.
     fn summary(&self) -> String {
         let count = crate::cli::count;
-        let mut text = format!(
-            "{}: {}, {}",
-            count(self.contracts, "contract"),
+        let mut text = match self.contracts {
+            0 => String::new(),
+            contracts => format!("{}: ", count(contracts, "contract")),
+        };
+        text += &format!(
+            "{}, {}",
             count(self.counts.error, "error"),
             count(self.counts.warning, "warning"),
         );

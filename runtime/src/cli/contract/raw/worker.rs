@@ -1,6 +1,9 @@
 //! The inside of a worker process: reads a question a line, writes an answer a line.
+//!
+//! A budget is time of the processor, so that a busy machine does not change verdicts; the pool sees to the time of the clock.
 
-use std::io::{BufRead as _, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, Read as _, Seek as _, Write as _};
 use std::time::{Duration, Instant};
 
 use lockstep_core::contract::contain::{self, Budget, Decision, Verdict};
@@ -41,10 +44,40 @@ pub(super) fn serve() -> Exit {
     }
 }
 
+/// The time that this thread has had the processor, or, where the system does not tell, that has passed.
+struct Clock {
+    told: Option<File>,
+    began: Instant,
+}
+
+impl Clock {
+    fn start() -> Clock {
+        Clock {
+            told: File::open("/proc/thread-self/schedstat").ok(),
+            began: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.processor().unwrap_or_else(|| self.began.elapsed())
+    }
+
+    fn processor(&self) -> Option<Duration> {
+        let mut told = self.told.as_ref()?;
+        let mut text = [0; 64];
+        told.rewind().ok()?;
+        let count = told.read(&mut text).ok()?;
+        let text = std::str::from_utf8(&text[..count]).ok()?;
+        let nanos = text.split(' ').next()?.parse().ok()?;
+        Some(Duration::from_nanos(nanos))
+    }
+}
+
 fn answers() {
+    let clock = Clock::start();
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { return };
-        let answer = answer(&line);
+        let answer = answer(&line, &clock);
         let Ok(text) = serde_json::to_string(&answer) else {
             return;
         };
@@ -55,11 +88,11 @@ fn answers() {
     }
 }
 
-fn answer(line: &str) -> Answer {
-    let began = Instant::now();
+fn answer(line: &str, clock: &Clock) -> Answer {
+    // Reading is no part of the budget: it is in proportion to the schemas.
     match Question::read(line) {
         Err(error) => Answer::unproven(Some(error)),
-        Ok(question) => question.answer(began),
+        Ok(question) => question.answer(clock),
     }
 }
 
@@ -83,17 +116,27 @@ impl Question {
         })
     }
 
-    fn answer(&self, began: Instant) -> Answer {
+    fn answer(&self, clock: &Clock) -> Answer {
+        let began = clock.now();
+        let passed = || clock.now().saturating_sub(began);
+        let one = |from: &Json, to: &Json, total: Duration, direction| {
+            let budget = Budget {
+                total,
+                elapsed: &passed,
+            };
+            one(contain::decide(from, to, budget), direction)
+        };
+        let (old, new) = (&self.old, &self.new);
         let total = Duration::from_millis(self.budget_ms);
         match self.mode {
-            Mode::Backward => one(&self.old, &self.new, began, total, Mode::Backward),
-            Mode::Forward => one(&self.new, &self.old, began, total, Mode::Forward),
+            Mode::Backward => one(old, new, total, Mode::Backward),
+            Mode::Forward => one(new, old, total, Mode::Forward),
             Mode::Full => {
-                let first = one(&self.old, &self.new, began, total / 2, Mode::Backward);
+                let first = one(old, new, total / 2, Mode::Backward);
                 if first.verdict == Verdict::No || first.error.is_some() {
                     return first;
                 }
-                let second = one(&self.new, &self.old, began, total, Mode::Forward);
+                let second = one(new, old, total, Mode::Forward);
                 match (first.verdict, second.verdict) {
                     (Verdict::Unproven, Verdict::Yes) => first,
                     _ => second,
@@ -103,17 +146,12 @@ impl Question {
     }
 }
 
-fn one(from: &Json, to: &Json, began: Instant, total: Duration, direction: Mode) -> Answer {
-    let elapsed = || began.elapsed();
-    let budget = Budget {
-        total,
-        elapsed: &elapsed,
-    };
+fn one(decision: Decision, direction: Mode) -> Answer {
     let Decision {
         verdict,
         witness,
         error,
-    } = contain::decide(from, to, budget);
+    } = decision;
     Answer {
         verdict,
         witness_direction: witness.is_some().then_some(direction),

@@ -162,3 +162,88 @@ fn renamed_and_changed_columns_keep_what_was_said_of_them() {
     assert_eq!(contract.fields[1].description.as_deref(), Some("der Name"));
     assert!(contract.fields[2].limits.exclusive_minimum, "{said}");
 }
+
+/// A running table says in its own SQL what its shape does not, and its shape keeps the last word on types, key and null.
+#[test]
+fn a_live_table_brings_its_comments_checks_and_references() {
+    use lockstep_core::connector::Definition;
+    use lockstep_core::value::Decimal;
+    use lockstep_core::{Column, Shape};
+
+    let decimal = Type::Decimal {
+        precision: Some(12),
+        scale: Some(2),
+    };
+    let shape = Shape {
+        name: "orders".to_owned(),
+        columns: vec![
+            Column::new("id", Type::Int, false),
+            Column::new("customer_id", Type::Int, true),
+            Column::new("state", Type::Text, false),
+            Column::new("mood", Type::Text, true),
+            Column::new("land", Type::Text, true),
+            Column::new("total", decimal, false),
+        ],
+        key: vec![0],
+    };
+    let definition = Definition {
+        dialect: "postgres",
+        sql: "CREATE TYPE mood AS ENUM ('sad', 'it''s ok');
+CREATE TABLE public.orders (
+    id bigint NOT NULL,
+    customer_id bigint,
+    state text NOT NULL,
+    mood mood,
+    land character varying(2),
+    total numeric(12,2)
+);
+ALTER TABLE public.orders ADD CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text])));
+ALTER TABLE public.orders ADD CHECK (((total >= (0)::numeric) AND (total < 1000.5)));
+ALTER TABLE public.orders ADD CHECK ((total > (id)::numeric));
+ALTER TABLE public.orders ADD FOREIGN KEY (customer_id) REFERENCES customers(id) ON DELETE CASCADE;
+ALTER TABLE public.orders ADD UNIQUE (land);
+COMMENT ON TABLE public.orders IS 'What was sold.';
+COMMENT ON COLUMN public.orders.land IS 'Where it''s going.';
+"
+        .to_owned(),
+    };
+    let draft = one(table::import(
+        "shop",
+        &shape,
+        Some(&definition),
+        &[],
+        &asked(&[]),
+    ));
+    let contract = written(&draft);
+    assert_eq!(contract.description.as_deref(), Some("What was sold."));
+    let field = |name: &str| &contract.fields[contract.field(name).unwrap()];
+    let listed = |name: &str| field(name).allowed.as_ref().unwrap().values.clone();
+    assert_eq!(contract.key, [0]);
+    let reference = field("customer_id").reference.clone().unwrap();
+    assert_eq!(
+        (reference.entity.as_str(), reference.field.as_str()),
+        ("customers", "id")
+    );
+    assert_eq!(
+        listed("state"),
+        [Value::text("open"), Value::text("closed")]
+    );
+    assert_eq!(listed("mood"), [Value::text("sad"), Value::text("it's ok")]);
+    assert_eq!(field("land").limits.max_length, Some(2));
+    assert_eq!(
+        field("land").description.as_deref(),
+        Some("Where it's going.")
+    );
+    assert!(field("land").unique && field("land").nullable);
+    let total = field("total");
+    let number = |text: &str| Some(Value::Decimal(text.parse::<Decimal>().unwrap()));
+    assert_eq!(total.limits.minimum, number("0.00"));
+    assert_eq!(total.limits.maximum, number("1000.50"));
+    assert!(total.limits.exclusive_maximum && total.required);
+    // What no bound says is told, and stands as a comment beside the field.
+    let told = draft
+        .findings
+        .iter()
+        .filter(|found| found.code == "LS-I108");
+    assert_eq!(told.count(), 1, "{:?}", draft.findings);
+}
