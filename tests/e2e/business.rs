@@ -7,16 +7,13 @@ use lockstep_business::editor::{Pace, edit};
 use lockstep_business::random::Random;
 use lockstep_business::{Servers, Setup, Stage, setup};
 
-use crate::kill::seed;
+use crate::kill::{rounds, seed};
 use crate::stage::binary;
 
 /// How long a copy of everything may take.
 const DEADLINE: Duration = Duration::from_secs(120);
 /// How often the runtime is killed.
 const KILLS: u64 = 4;
-
-/// How often something is killed where there are servers to be killed.
-const SERVER_KILLS: u64 = 8;
 
 #[test]
 fn four_systems_come_out_the_same_however_often_the_runtime_is_killed() {
@@ -62,10 +59,11 @@ fn on_nats_and_postgres_they_come_out_the_same_whatever_is_killed() {
     stage.start().unwrap();
     stage.wait_idle(DEADLINE).unwrap();
 
+    let kills = rounds(8);
     let (at, world) = (stage.folder().to_owned(), stage.world().clone());
     let editor = std::thread::spawn(move || {
         let pace = Pace {
-            edits: 600,
+            edits: 75 * kills,
             seed,
             per_second: Some(40.0),
         };
@@ -73,7 +71,7 @@ fn on_nats_and_postgres_they_come_out_the_same_whatever_is_killed() {
     });
     let mut random = Random::named(seed, "kills");
     let victims = stage.victims();
-    for kill in 0..SERVER_KILLS {
+    for kill in 0..kills {
         // Each of them in turn, so that none is left out, at a moment nobody chose.
         let victim = victims[kill as usize % victims.len()];
         let moment = Duration::from_millis(random.between(0, 1_500).unsigned_abs());
@@ -91,7 +89,7 @@ fn on_nats_and_postgres_they_come_out_the_same_whatever_is_killed() {
         serde_json::to_string_pretty(&report).unwrap()
     );
     assert_eq!((report.lost, report.duplicated), (0, 0));
-    assert_eq!(report.kills, SERVER_KILLS);
+    assert_eq!(report.kills, kills);
     assert!(report.changes >= 600, "{} changes", report.changes);
 }
 

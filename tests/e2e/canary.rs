@@ -1,8 +1,5 @@
 //! Idle, behind and stalled: what stands still is told from what has nothing to do, and by its place.
 
-use std::fs;
-use std::process::Command;
-
 use lockstep_servers::{nats, postgres};
 use serde_json::Value;
 
@@ -83,37 +80,6 @@ impl Chain {
     }
 }
 
-/// Stops a server and everything it started in their tracks, or lets them go on.
-fn signal(server: &postgres::Server, signal: &str) {
-    let parent = server.pid().unwrap();
-    let mut all = vec![parent];
-    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
-            continue;
-        };
-        let behind = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        let of = behind.split(' ').nth(1).and_then(|word| word.parse().ok());
-        if let (Some(pid), true) = (
-            entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok()),
-            of == Some(parent),
-        ) {
-            all.push(pid);
-        }
-    }
-    for pid in all {
-        let sent = Command::new("kill")
-            .args([&format!("-{signal}"), &pid.to_string()])
-            .stderr(std::process::Stdio::null())
-            .status();
-        // A connection's process may have ended since it was seen.
-        let has_ended = pid != parent && !fs::exists(format!("/proc/{pid}")).unwrap();
-        assert!(sent.unwrap().success() || has_ended);
-    }
-}
-
 #[test]
 fn a_flow_whose_source_log_or_target_is_frozen_is_stalled_at_that_place() {
     let Some(chain) = Chain::new() else { return };
@@ -122,14 +88,14 @@ fn a_flow_whose_source_log_or_target_is_frozen_is_stalled_at_that_place() {
     chain.until_arrived(1);
     chain.until_idle();
 
-    signal(&chain.source, "STOP");
+    chain.source.freeze().unwrap();
     chain.until_stuck("capture", "LS-H001");
-    signal(&chain.source, "CONT");
+    chain.source.thaw().unwrap();
     chain.until_idle();
 
-    signal(&chain.target, "STOP");
+    chain.target.freeze().unwrap();
     chain.until_stuck("target", "LS-H005");
-    signal(&chain.target, "CONT");
+    chain.target.thaw().unwrap();
     chain.until_idle();
 
     chain.log.freeze().unwrap();
@@ -152,10 +118,10 @@ fn a_target_that_freezes_while_something_waits_for_it_is_named() {
     let _runtime = chain.stage.run();
     chain.until_arrived(1);
     chain.until_idle();
-    signal(&chain.target, "STOP");
+    chain.target.freeze().unwrap();
     chain.put("B");
     chain.until_stuck("target", "erp");
-    signal(&chain.target, "CONT");
+    chain.target.thaw().unwrap();
     chain.until_arrived(2);
     chain.until_idle();
 }

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use crate::stage::{Stage, put};
 
-/// Rounds of start, edit and kill.
-const ROUNDS: u64 = 12;
 /// Keys that are edited.
 const KEYS: u64 = 60;
 
@@ -39,7 +37,7 @@ fn killed_at_random_moments_nothing_is_lost_doubled_or_reordered() {
     let history = std::thread::scope(|scope| {
         let editor = scope.spawn(|| edit(&stage, seed, &over));
         let mut random = Random(seed.rotate_left(17) | 1);
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds(12) {
             let runtime = stage.spawn();
             std::thread::sleep(Duration::from_millis(30 + random.below(900)));
             runtime.kill();
@@ -54,6 +52,12 @@ fn killed_at_random_moments_nothing_is_lost_doubled_or_reordered() {
 
     assert_each_once_and_in_order(&stage, &history);
     assert_eq!(stage.lockstep(&["verify"]).status.code(), Some(0));
+}
+
+/// How many rounds of edits and harm a test goes through: few, unless `LOCKSTEP_ROUNDS` says how many.
+pub(crate) fn rounds(few: u64) -> u64 {
+    let said = std::env::var("LOCKSTEP_ROUNDS").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(few)
 }
 
 /// The seed of this run, said so that a failing one can be repeated.

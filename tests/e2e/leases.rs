@@ -146,3 +146,47 @@ fn an_orderly_stop_hands_the_work_over_at_once() {
     );
     assert_eq!(second.status()["running"], true);
 }
+
+#[test]
+fn a_flow_that_a_policy_ended_is_shown_with_its_reason_wherever_somebody_asks() {
+    let Some((_server, stage)) = stage() else {
+        return;
+    };
+    let drift = "[drift]\nevery = \"1s\"\nbreaking = \"fail\"\n\n[flows.accounts]";
+    stage.configure("[flows.accounts]", drift);
+    stage.put("A", 1);
+    let first = Member::start(&stage, "first");
+    stage.until_equal();
+    let second = Member::start(&stage, "second");
+    let rename = |from: &str, to: &str| {
+        let rename = format!("ALTER TABLE partners RENAME COLUMN {from} TO {to}");
+        stage.erp().execute_batch(&rename).unwrap();
+    };
+    rename("name", "label");
+    let ended = |member: &Member<'_>| {
+        let flow = member.flow();
+        let reason = flow["reason"].as_str().unwrap_or_default().to_owned();
+        flow["state"] == "held" && reason.contains("LS-E007") && reason.contains("`name`")
+    };
+    stage.until("both say that it ended, and why", || {
+        ended(&first) && ended(&second)
+    });
+    let shown = stage.lockstep(&["-c", &second.config, "status"]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(text.contains("LS-E007"), "{text}");
+    assert_eq!(shown.status.code(), Some(1));
+    // Whoever goes on with the work finds the same.
+    first.stop();
+    stage.until("the other says so by itself", || {
+        ended(&second)
+            && !second.flow()["reason"]
+                .as_str()
+                .unwrap_or_default()
+                .contains("another runtime")
+    });
+    second.stop();
+    rename("label", "name");
+    let _third = Member::start(&stage, "third");
+    stage.put("A", 2);
+    stage.until_equal();
+}

@@ -9,11 +9,9 @@ use lockstep_servers::mongodb::{self, Field};
 use lockstep_servers::postgres;
 use serde_json::Value;
 
-use crate::kill::{Random, seed};
+use crate::kill::{Random, rounds, seed};
 use crate::stage::{DEADLINE, binary};
 
-/// Rounds of start, edit and kill.
-const ROUNDS: i32 = 6;
 /// Records of each entity at the beginning.
 const RECORDS: i32 = 1500;
 
@@ -128,7 +126,8 @@ fn mongodb_and_postgresql_are_kept_in_step_both_ways_while_the_runtime_is_killed
     let folder = tempfile::tempdir().unwrap();
     prepare(folder.path(), &shop, &office);
     let mut random = Random(seed());
-    for round in 1..=ROUNDS {
+    let last = i32::try_from(rounds(6)).unwrap();
+    for round in 1..=last {
         let running = start(folder.path());
         for _ in 0..8 {
             edit(&shop, &office, round, &mut random);
@@ -163,7 +162,7 @@ fn mongodb_and_postgresql_are_kept_in_step_both_ways_while_the_runtime_is_killed
         "{verified}"
     );
     // Nothing came back to where it was from: the last edits of both are still theirs.
-    let (name, last) = (format!("name {ROUNDS}"), format!("{ROUNDS}.25"));
+    let (name, last) = (format!("name {last}"), format!("{last}.25"));
     assert!(count_where(&shop, "customers", "name", &name) > 0);
     let priced = format!("SELECT count(*) > 0 FROM products WHERE price = {last}");
     assert_eq!(office.sql(&priced).unwrap(), "t");

@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use lockstep_servers::nats::{Options, Server};
 
-use crate::kill::{Random, assert_each_once_and_in_order, edit, seed};
+use crate::kill::{Random, assert_each_once_and_in_order, edit, rounds, seed};
 use crate::stage::{Stage, put};
-
-/// Rounds of edits and kills.
-const ROUNDS: u64 = 8;
 
 /// A server, and a stage whose log is there.
 fn stage() -> Option<(Server, Stage)> {
@@ -77,7 +74,7 @@ fn killed_at_random_moments_runtime_and_server_lose_double_and_reorder_nothing()
         let editor = scope.spawn(|| edit(&stage, seed, &over));
         let mut random = Random(seed.rotate_left(17) | 1);
         let mut runtime = Some(stage.spawn());
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds(8) {
             std::thread::sleep(Duration::from_millis(100 + random.below(900)));
             match random.below(3) {
                 0 => {

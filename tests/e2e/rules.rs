@@ -567,6 +567,19 @@ fn a_rule_over_all_records_is_judged_told_and_may_halt_its_entity() {
     // Also after a kill.
     runtime.kill();
     let _runtime = stage.run();
+    let reason = flow(&stage, "item")["reason"].to_string();
+    assert!(
+        reason.contains("mend the records in `crm`") && reason.contains("quarantine drop rule."),
+        "{reason}"
+    );
+    assert!(
+        !reason.contains("edit") && !reason.contains("`*`"),
+        "{reason}"
+    );
+    let id = flow(&stage, "item")["halted"]["id"].clone();
+    let id = id.as_str().unwrap_or_default();
+    let edited = stage.lockstep(&["quarantine", "edit", id, "--set", "stock=1"]);
+    did(&edited, 2);
     assert_eq!(flow(&stage, "item")["halted"]["rule"], "few");
     // The rule holds again, so the entity goes on by itself.
     stage

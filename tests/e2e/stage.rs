@@ -186,13 +186,17 @@ impl Stage {
 
     /// Starts the runtime without waiting.
     pub(crate) fn spawn(&self) -> Runtime<'_> {
+        self.spawn_by(Command::new(binary()).arg("run"))
+    }
+
+    /// Starts the runtime by a command of one's own.
+    pub(crate) fn spawn_by(&self, command: &mut Command) -> Runtime<'_> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.path().join("runtime.txt"))
             .unwrap();
-        let child = Command::new(binary())
-            .arg("run")
+        let child = command
             .current_dir(self.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -258,7 +258,8 @@ fn a_flow_tries_again_at_once_when_told_to() {
         .erp()
         .execute_batch("ALTER TABLE away RENAME TO partners")
         .unwrap();
-    assert_eq!(code(&stage, &["retry", "accounts"]), Some(0));
+    let retried = stage.json(&["retry", "accounts", "--json"]);
+    assert_eq!(retried["parts"][0]["when"], "now", "{retried}");
     stage.until_equal();
     assert!(
         runtime.log().contains("somebody asked"),
@@ -266,11 +267,81 @@ fn a_flow_tries_again_at_once_when_told_to() {
         runtime.log()
     );
     assert_eq!(runtime.stop(), 0);
-    assert_eq!(
-        code(&stage, &["retry", "accounts"]),
-        Some(3),
-        "nothing runs"
-    );
+    let retried = stage.json(&["retry", "accounts", "--json"]);
+    assert_eq!(retried["parts"][0]["when"], "start", "{retried}");
+}
+
+#[test]
+fn a_flow_that_waits_for_its_time_runs_when_told_to_or_at_the_next_start() {
+    let stage = Stage::new();
+    let to = "to = [\"erp\"]\n";
+    let waits = format!("{to}mode = \"scheduled\"\ncron = \"0 0 29 2 *\"\n");
+    stage.configure(to, &waits);
+    stage.put("A", 1);
+    let runtime = stage.run();
+    stage.until("the flow waits for its time", || {
+        let flow = flow(&stage, "erp");
+        flow["state"] == "behind"
+            && flow["reason"]
+                .as_str()
+                .unwrap_or("")
+                .contains("scheduled: applied next at")
+    });
+    assert_eq!(stage.partners(), []);
+    assert_eq!(code(&stage, &["retry", "accounts"]), Some(0));
+    stage.until_equal();
+    stage.put("B", 1);
+    stage.until("it waits again", || {
+        flow(&stage, "erp")["state"] == "behind"
+    });
+    assert_eq!(stage.partners().len(), 1);
+    assert_eq!(runtime.stop(), 0);
+    let output = stage.lockstep(&["retry", "accounts"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("at the next start"), "{text}");
+    let _runtime = stage.run();
+    stage.until_equal();
+}
+
+#[test]
+fn a_run_is_shown_and_steered_although_the_contracts_on_disk_do_not_load() {
+    let stage = Stage::new();
+    stage.put("A", 1);
+    let runtime = stage.run();
+    stage.until_equal();
+    stage.until("the flow rests", || stage.state() == "idle");
+    let good = "logicalType: integer";
+    stage.edit("contracts/account.odcs.yaml", good, "logicalType: integr");
+    let status = stage.status();
+    assert_eq!(status["flows"][0]["state"], "idle", "{status}");
+    let place = &status["unloadable"]["place"];
+    assert_eq!(place["file"], "contracts/account.odcs.yaml", "{status}");
+    let line = place["line"].as_u64().unwrap();
+    let shown = stage.lockstep(&["status"]);
+    let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let at = format!("contracts/account.odcs.yaml:{line}:");
+    let told: Vec<&str> = text.lines().filter(|line| line.contains(&at)).collect();
+    assert_eq!(told.len(), 1, "{text}");
+    assert!(told[0].contains("`lockstep contract lint`"), "{text}");
+    assert_eq!(shown.status.code(), Some(0));
+    assert_eq!(code(&stage, &["pause", "accounts"]), Some(0));
+    stage.until("the flow is paused", || stage.state() == "paused");
+    assert_eq!(code(&stage, &["resume", "accounts"]), Some(0));
+    assert_eq!(code(&stage, &["quarantine", "list"]), Some(0));
+    // Neither does a folder that is gone, nor a system whose settings are filled in elsewhere.
+    std::fs::rename(
+        stage.path().join("contracts"),
+        stage.path().join("elsewhere"),
+    )
+    .unwrap();
+    stage.configure("path = \"erp.db\"", "path = \"${NOBODY_SET_THIS}\"");
+    assert_eq!(code(&stage, &["status"]), Some(0));
+    assert_eq!(code(&stage, &["retry", "accounts"]), Some(0));
+    assert_eq!(code(&stage, &["run"]), Some(2), "a start needs all of it");
+    stage.put("B", 1);
+    stage.until_equal();
+    assert_eq!(runtime.stop(), 0);
+    assert_eq!(stage.status()["running"], false);
 }
 
 #[test]

@@ -118,6 +118,89 @@ fn a_target_table_that_was_made_anew_is_filled_again() {
     assert_eq!(stage.lockstep(&["verify"]).status.code(), Some(0));
 }
 
+/// The items with what may have been lost; nothing while the column is not there.
+fn amounts(db: &rusqlite::Connection) -> Vec<(String, Option<i64>)> {
+    let Ok(mut select) = db.prepare("SELECT id, amount FROM items ORDER BY id") else {
+        return Vec::new();
+    };
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+const DROP_AMOUNT: &str = "ALTER TABLE items DROP COLUMN amount";
+const ADD_AMOUNT: &str = "ALTER TABLE items ADD COLUMN amount INTEGER";
+
+#[test]
+fn a_field_that_is_mapped_later_is_filled_in_the_rows_of_before() {
+    let stage = stage("");
+    let mapped =
+        "table = \"items\"\nfields = { id = \"id\", amount = \"amount\" }\n\n[flows.items]";
+    let without = "table = \"items\"\nfields = { id = \"id\" }\n\n[flows.items]";
+    stage.configure(mapped, without);
+    let nullable =
+        "DROP TABLE items; CREATE TABLE items (id TEXT PRIMARY KEY NOT NULL, amount INTEGER)";
+    stage.erp().execute_batch(nullable).unwrap();
+    for n in 0..40 {
+        item(&stage, &format!("i{n:02}"), n);
+    }
+    let runtime = stage.run();
+    stage.until("the items arrive", || amounts(&stage.erp()).len() == 40);
+    stage.until("the flow rests", || flow(&stage, "item")["state"] == "idle");
+    assert_eq!(runtime.stop(), 0);
+    stage.configure(without, mapped);
+    let _runtime = stage.run();
+    stage.until("their amounts are there", || {
+        amounts(&stage.erp()) == amounts(&stage.crm())
+    });
+    assert_eq!(stage.lockstep(&["verify"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_column_of_a_target_that_propagate_adds_again_is_filled_again() {
+    let stage = stage("additive = \"propagate\"\n");
+    for n in 0..40 {
+        item(&stage, &format!("i{n:02}"), n);
+    }
+    let runtime = stage.run();
+    let equal = || amounts(&stage.erp()) == amounts(&stage.crm());
+    stage.until("the items arrive", equal);
+    stage.until("the flow rests", || flow(&stage, "item")["state"] == "idle");
+    stage.erp().execute_batch(DROP_AMOUNT).unwrap();
+    stage.until("their amounts are all there again", equal);
+    // Also when nobody looked, and although it is killed as soon as the column is there.
+    runtime.kill();
+    stage.erp().execute_batch(DROP_AMOUNT).unwrap();
+    let runtime = stage.run();
+    stage.until("the column is there", || !amounts(&stage.erp()).is_empty());
+    runtime.kill();
+    let _runtime = stage.run();
+    stage.until("their amounts are all there once more", equal);
+    stage.until("the flow rests again", || {
+        flow(&stage, "item")["state"] == "idle"
+    });
+    assert_eq!(stage.lockstep(&["verify"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_column_of_a_target_that_comes_back_by_hand_is_filled_again_although_lockstep_is_killed() {
+    let stage = stage("");
+    for n in 0..40 {
+        item(&stage, &format!("i{n:02}"), n);
+    }
+    let runtime = stage.run();
+    let equal = || amounts(&stage.erp()) == amounts(&stage.crm());
+    stage.until("the items arrive", equal);
+    stage.erp().execute_batch(DROP_AMOUNT).unwrap();
+    stage.until("the items are held", || is_held(&stage, "item", "LS-E003"));
+    // What is lost is not forgotten with the process that saw it.
+    runtime.kill();
+    stage.erp().execute_batch(ADD_AMOUNT).unwrap();
+    let _runtime = stage.run();
+    stage.until("their amounts are all there again", equal);
+    stage.until("the flow rests", || flow(&stage, "item")["state"] == "idle");
+    assert_eq!(stage.lockstep(&["verify"]).status.code(), Some(0));
+}
+
 #[test]
 fn a_new_column_reaches_the_target_although_nothing_is_written() {
     let stage = stage("additive = \"propagate\"\n");
@@ -210,9 +293,62 @@ fn a_policy_that_fails_ends_one_entity_and_the_others_of_its_system_go_on() {
     stage.put("C", 1);
     stage.until_equal();
     assert!(is_held(&stage, "item", "LS-E007"));
-    assert_eq!(runtime.stop(), 0);
+    assert_eq!(runtime.stop(), 1, "its end tells that a flow ended");
     let _runtime = stage.run();
     stage.until("the items go on", || items(&stage.erp()).len() == 2);
+}
+
+#[test]
+fn a_start_that_finds_drift_ends_one_entity_as_a_run_does() {
+    let stage = stage("breaking = \"fail\"\n");
+    stage.put("A", 1);
+    item(&stage, "i", 1);
+    let runtime = stage.run();
+    stage.until_equal();
+    stage.until("the item arrives", || items(&stage.erp()).len() == 1);
+    runtime.kill();
+    let rename = |db: rusqlite::Connection, from: &str, to: &str| {
+        let rename = format!("ALTER TABLE items RENAME COLUMN {from} TO {to}");
+        db.execute_batch(&rename).unwrap();
+    };
+    let ended_alone = |version| {
+        let checked = stage.lockstep(&["check"]);
+        assert!(text(&checked).contains("LS-E007"), "{}", text(&checked));
+        let runtime = stage.run();
+        stage.until("the items ended", || is_held(&stage, "item", "LS-E007"));
+        stage.put("A", version);
+        stage.until_equal();
+        assert_eq!(runtime.stop(), 1);
+    };
+    rename(stage.crm(), "amount", "sum");
+    ended_alone(2);
+    rename(stage.crm(), "sum", "amount");
+    rename(stage.erp(), "amount", "sum");
+    ended_alone(3);
+    rename(stage.erp(), "sum", "amount");
+    stage.crm().execute_batch("DROP TABLE items").unwrap();
+    let runtime = stage.run();
+    stage.until("a table that is gone ends it, too", || {
+        is_held(&stage, "item", "LS-E007")
+    });
+    stage.put("A", 4);
+    stage.until_equal();
+    assert_eq!(runtime.stop(), 1);
+    stage.crm().execute_batch(TABLE).unwrap();
+    item(&stage, "j", 2);
+    stage.erp().execute_batch("DROP TABLE items").unwrap();
+    let runtime = stage.run();
+    stage.until("so does one in a target", || {
+        is_held(&stage, "item", "LS-E007")
+    });
+    stage.put("A", 5);
+    stage.until_equal();
+    assert_eq!(runtime.stop(), 1);
+    stage.erp().execute_batch(TABLE).unwrap();
+    let _runtime = stage.run();
+    stage.until("the items go on", || {
+        items(&stage.erp()) == items(&stage.crm())
+    });
 }
 
 #[test]

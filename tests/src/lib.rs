@@ -69,6 +69,7 @@ pub trait System: Sized + Send + Sync + 'static {
             system: "conformance".to_owned(),
             folder: self.folder(),
             tables: self.tables(),
+            reads: Default::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use lockstep_core::connector::{DynReader, Page};
+use lockstep_core::connector::{DynReader, Filter, Page, Sign};
 use lockstep_core::{Row, Value};
 
 use crate::fold::key;
@@ -28,6 +28,7 @@ macro_rules! reader_conformance {
             reader,
             $harness,
             pages_are_complete_and_in_key_order,
+            pages_are_bounded_filtered_and_read_backwards,
             rows_fetched_are_the_rows_scanned,
             missing_keys_are_left_out,
             columns_come_as_they_are_asked_for,
@@ -66,6 +67,7 @@ impl Reading {
             key: &self.key,
             after,
             limit,
+            ..Page::default()
         };
         ok(self.reader.scan(page).await, "scan a page")
     }
@@ -112,6 +114,80 @@ pub async fn pages_are_complete_and_in_key_order<H: ReaderHarness>() {
     for limit in [1, 2, 7, 53, 54, 1000] {
         let reading = Reading::of(&system).await;
         assert_eq!(reading.all(limit).await, truth, "pages of {limit}");
+    }
+}
+
+/// A page may end at a key, be read from the last row backwards, and hold only rows that fulfil something; whatever of these is asked together.
+pub async fn pages_are_bounded_filtered_and_read_backwards<H: ReaderHarness>() {
+    let system = H::start().await;
+    system.fill(23).await;
+    let truth = system.rows_by_key().await;
+    let reading = Reading::of(&system).await;
+    let keys: Vec<Vec<Value>> = truth.iter().map(|row| reading.key_of(row)).collect();
+    let scan = async |page: Page<'_>| {
+        let page = Page {
+            table: &reading.shape.name,
+            columns: &reading.columns,
+            key: &reading.key,
+            ..page
+        };
+        ok(reading.reader.scan(page).await, "scan a page")
+    };
+    for (after, until) in [
+        (None, 0),
+        (None, 22),
+        (Some(3), 9),
+        (Some(9), 9),
+        (Some(0), 22),
+    ] {
+        let page = Page {
+            after: after.map(|at: usize| keys[at].as_slice()),
+            until: Some(&keys[until]),
+            limit: 100,
+            ..Page::default()
+        };
+        let first = after.map_or(0, |after| after + 1);
+        assert_eq!(
+            scan(page).await,
+            truth[first..=until],
+            "after {after:?} until {until}"
+        );
+        let short = Page { limit: 2, ..page };
+        let last = (first + 2).min(until + 1);
+        assert_eq!(scan(short).await, truth[first..last], "a short page");
+    }
+    let page = Page {
+        backwards: true,
+        limit: 4,
+        ..Page::default()
+    };
+    let mut last = scan(page).await;
+    last.reverse();
+    assert_eq!(last, truth[19..], "the last rows");
+    let column = &reading.key[0];
+    let at = |at: usize, sign| Filter::Compare(column.clone(), sign, keys[at][0].clone());
+    let every = Filter::All(vec![Filter::IsNotNull(column.clone()), Filter::every()]);
+    let same = |row: &Row| reading.key_of(row)[0] == keys[5][0];
+    let of_five: Vec<Row> = truth.iter().filter(|row| same(row)).cloned().collect();
+    for (filter, expected) in [
+        (every.clone(), truth.clone()),
+        (Filter::Any(Vec::new()), Vec::new()),
+        (Filter::IsNull(column.clone()), Vec::new()),
+        (
+            Filter::All(vec![every, at(5, Sign::Equal)]),
+            of_five.clone(),
+        ),
+        (
+            Filter::Any(vec![at(5, Sign::Equal), Filter::IsNull(column.clone())]),
+            of_five,
+        ),
+    ] {
+        let page = Page {
+            filter: Some(&filter),
+            limit: 100,
+            ..Page::default()
+        };
+        assert_eq!(scan(page).await, expected, "{filter:?}");
     }
 }
 

@@ -470,7 +470,11 @@ pub async fn a_table_is_read_again_on_request<H: SourceHarness>() {
     let mut pump = Pump::start(&system, None).await;
     pump.settle(&system, &mut State::default()).await;
     let table = pump.shape.name.clone();
-    pump.ask(Control::Backfill { table }).await;
+    pump.ask(Control::Backfill {
+        table,
+        filter: None,
+    })
+    .await;
     system
         .edit(&[Edit::Update { id: 3, version: 7 }, Edit::Delete { id: 39 }])
         .await;

@@ -39,10 +39,19 @@ impl Name {
             Name::Contracts | Name::Sqlite => &[],
         }
     }
+
+    /// The servers without which it measures less.
+    fn more_tools(self) -> &'static [Tool] {
+        match self {
+            Name::Cdc => &[Tool::Mariadb, Tool::Mongod],
+            Name::Pipeline | Name::Contracts | Name::Sqlite => &[],
+        }
+    }
 }
 
 pub(crate) fn run(name: Name, json: bool, args: &[OsString]) -> Result<ExitCode> {
-    let variables = servers::provide(name.tools(), true)?;
+    let mut variables = servers::provide(name.tools(), true)?;
+    variables.extend(servers::provide(name.more_tools(), false)?);
     let built = Built::build("quick", &STAGE)?;
     let mut bench = Command::new(built.path("bench")?);
     bench.envs(variables);

@@ -37,6 +37,14 @@ enum Task {
         #[arg(long)]
         ci: bool,
     },
+    /// Kill, freeze and cut off everything for hundreds of rounds, and count what became of it
+    Soak {
+        /// Run only tests with this in their name
+        filter: Option<String>,
+        /// How many rounds each test goes through
+        #[arg(long, default_value_t = 300)]
+        rounds: u32,
+    },
     /// Find or install the servers that tests, demo and benchmarks need: nats-server, PostgreSQL
     Servers,
     /// Show four systems kept the same while they are edited; ARGS go to the demo
@@ -69,6 +77,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Check { only } => check::run(&only),
         Task::Test { filter, ci } => test::run(filter.as_deref(), ci),
+        Task::Soak { filter, rounds } => test::soak(rounds, filter.as_deref()),
         Task::Servers => servers::run(),
         Task::Demo { args } => demo::run(&args),
         Task::Bench { name, json, args } => bench::run(name, json, &args),

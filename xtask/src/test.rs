@@ -1,13 +1,15 @@
 //! `cargo xtask test`: every test of the workspace, then the examples in the docs.
+//! `cargo xtask soak`: the tests that do harm, many times over.
 //!
 //! End-to-end tests execute the runtime's binary, so it is built first and its path handed to them.
 //! They talk to real servers, so these are found or installed first, and one PostgreSQL and one MariaDB are started that all tests share.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lockstep_servers::postgres::{self, SHARED, Server};
 use lockstep_servers::{NO_SKIP, find, mariadb, mongodb};
 
@@ -17,50 +19,97 @@ use crate::{say, servers};
 
 /// Where tests find the runtime's binary.
 const BINARY: &str = "LOCKSTEP_BIN";
+/// How many rounds of harm a test goes through.
+const ROUNDS: &str = "LOCKSTEP_ROUNDS";
+
+/// Tests in which processes die, freeze and are cut off; each goes through as many rounds as it is told.
+const SOAKED: &str =
+    "binary(e2e) & test(/^(faults|kill|limits|large|pgbench)::|killed|whatever_is|runtime_dies/)";
 
 pub(crate) fn run(filter: Option<&str>, ci: bool) -> Result<ExitCode> {
     let started = Instant::now();
     let ci = ci || env::var("CI").is_ok_and(|value| value == "true" || value == "1");
-    let metadata = Metadata::read(&["--no-deps"])?;
-    // Whoever sets the variable has decided already, `0` included.
-    let no_skip = match env::var(NO_SKIP) {
-        Ok(value) => value,
-        Err(_) => String::from(if ci { "1" } else { "" }),
-    };
-    let required = !matches!(no_skip.as_str(), "" | "0");
-    let variables = servers::provide(&servers::ALL, required)?;
-    let built = Built::with_tests()?;
-    let shared = shared_postgres()?;
-    let shared_mongodb = shared_mongodb()?;
-    let shared_mariadb = shared_mariadb()?;
-
-    let mut runner = runner(&metadata)?;
+    let stage = Stage::prepare(ci)?;
+    let mut runner = runner(&stage.metadata)?;
     let mut doc = cargo("test --quiet --workspace --doc --no-fail-fast");
     let mut passed = true;
     for command in [&mut runner, &mut doc] {
-        command.current_dir(&metadata.workspace_root).args(filter);
-        command.env(BINARY, built.path("lockstep")?);
-        command
-            .envs(variables.iter().cloned())
-            .env(NO_SKIP, &no_skip);
-        if let Some(server) = &shared {
-            command.env(SHARED, server.url("postgres"));
-        }
-        if let Some(server) = &shared_mongodb {
-            command.env(mongodb::SHARED, server.port().to_string());
-        }
-        if let Some(server) = &shared_mariadb {
-            command.env(mariadb::SHARED, server.url("mysql"));
-        }
-        passed &= succeeds(command)?;
+        passed &= succeeds(stage.lead(command)?.args(filter))?;
+    }
+    Ok(verdict("tests", passed, started))
+}
+
+/// The tests of [`SOAKED`], with many rounds.
+pub(crate) fn soak(rounds: u32, filter: Option<&str>) -> Result<ExitCode> {
+    let started = Instant::now();
+    let stage = Stage::prepare(true)?;
+    let Some(mut nextest) = nextest(&stage.metadata)? else {
+        bail!("a soak needs cargo-nextest, which cannot be installed here");
+    };
+    nextest.args(["run", "--workspace", "--profile", "soak", "-E", SOAKED]);
+    nextest.args(filter).env(ROUNDS, rounds.to_string());
+    let passed = succeeds(stage.lead(&mut nextest)?)?;
+    Ok(verdict("soak", passed, started))
+}
+
+fn verdict(what: &str, passed: bool, started: Instant) -> ExitCode {
+    let word = if passed { "passed" } else { "FAILED" };
+    let seconds = started.elapsed().as_secs_f64();
+    say(&format!("{what} {word} in {seconds:.1} s"));
+    ExitCode::from(u8::from(!passed))
+}
+
+/// What tests need around them: the runtime's binary, and servers.
+struct Stage {
+    metadata: Metadata,
+    variables: Vec<(&'static str, PathBuf)>,
+    no_skip: String,
+    built: Built,
+    postgres: Option<Server>,
+    mongodb: Option<mongodb::Server>,
+    mariadb: Option<mariadb::Server>,
+}
+
+impl Stage {
+    /// Finds or installs the servers, builds everything once, and starts what tests share.
+    fn prepare(all: bool) -> Result<Stage> {
+        let metadata = Metadata::read(&["--no-deps"])?;
+        // Whoever sets the variable has decided already, `0` included.
+        let no_skip = match env::var(NO_SKIP) {
+            Ok(value) => value,
+            Err(_) => String::from(if all { "1" } else { "" }),
+        };
+        let required = !matches!(no_skip.as_str(), "" | "0");
+        let variables = servers::provide(&servers::ALL, required)?;
+        Ok(Stage {
+            metadata,
+            variables,
+            no_skip,
+            built: Built::with_tests()?,
+            postgres: shared_postgres()?,
+            mongodb: shared_mongodb()?,
+            mariadb: shared_mariadb()?,
+        })
     }
 
-    let verdict = if passed { "passed" } else { "FAILED" };
-    say(&format!(
-        "tests {verdict} in {:.1} s",
-        started.elapsed().as_secs_f64()
-    ));
-    Ok(ExitCode::from(u8::from(!passed)))
+    /// Gives a test runner what it needs to find all of that.
+    fn lead<'c>(&self, command: &'c mut Command) -> Result<&'c mut Command> {
+        command.current_dir(&self.metadata.workspace_root);
+        command.env(BINARY, self.built.path("lockstep")?);
+        command
+            .envs(self.variables.iter().cloned())
+            .env(NO_SKIP, &self.no_skip);
+        if let Some(server) = &self.postgres {
+            command.env(SHARED, server.url("postgres"));
+        }
+        if let Some(server) = &self.mongodb {
+            command.env(mongodb::SHARED, server.port().to_string());
+        }
+        if let Some(server) = &self.mariadb {
+            command.env(mariadb::SHARED, server.url("mysql"));
+        }
+        Ok(command)
+    }
 }
 
 /// The PostgreSQL that tests share, unless there is none, or somebody has named one already.

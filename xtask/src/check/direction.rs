@@ -65,9 +65,9 @@ impl Area {
 const KEPT: [(&str, &[Area], &str); 6] = [
     ("async-nats", &[Area::Runtime], "runtime"),
     ("sqlx", &[Area::Connector, Area::Stage], "connectors"),
-    ("mongodb", &[Area::Connector], "connectors"),
+    ("mongodb", &[Area::Connector, Area::Stage], "connectors"),
     ("mysql", &[Area::Connector], "connectors"),
-    ("mysql_async", &[Area::Connector], "connectors"),
+    ("mysql_async", &[Area::Connector, Area::Stage], "connectors"),
     ("tokio-postgres", &[Area::Connector], "connectors"),
 ];
 
@@ -265,7 +265,10 @@ mod tests {
                 "tests",
                 &[on("core"), with(on("runtime"), "kind", json!("dev"))],
             ),
-            ("tests/business", &[on("rusqlite"), on("sqlx")]),
+            (
+                "tests/business",
+                &[on("rusqlite"), on("sqlx"), on("mysql_async"), on("mongodb")],
+            ),
             ("xtask", &[]),
         ]);
         assert_eq!(findings(&metadata), [""; 0]);

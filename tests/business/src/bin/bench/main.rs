@@ -42,13 +42,13 @@ struct Common {
     #[arg(long)]
     lockstep: PathBuf,
     /// Changes of a backlog
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 100_000)]
     changes: u64,
     /// Rows a transaction in the backlog
     #[arg(long, default_value_t = 100)]
     per_transaction: u64,
     /// Runs; the median is given
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     runs: usize,
     /// Print one JSON object
     #[arg(long)]

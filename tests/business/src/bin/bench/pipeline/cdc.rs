@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::databases::{Backlog, Databases};
 use super::limits::{self, Native};
 use super::lockstep::{Log, Pipeline};
-use super::{Drain, Run, latency, summary};
+use super::{Drain, Run, latency, others, summary};
 use crate::report::Report;
 use crate::say;
 
@@ -24,12 +24,16 @@ const LOG: Log = Log::Nats;
 
 /// How to measure.
 #[derive(clap::Args)]
+#[group(id = "cdc")]
 pub(in super::super) struct Options {
     #[command(flatten)]
     pub(in super::super) pipeline: super::Options,
     /// Rows of the one large transaction; 0 leaves it out
-    #[arg(long, default_value_t = 400_000)]
+    #[arg(long, default_value_t = 200_000)]
     large: u64,
+    /// Leave the captures of other systems out
+    #[arg(long)]
+    no_others: bool,
     /// Leave snapshots out
     #[arg(long)]
     no_snapshot: bool,
@@ -131,6 +135,10 @@ impl Bench<'_> {
         }
         if !self.options.no_snapshot {
             self.snapshot()?;
+        }
+        if !self.options.no_others {
+            let common = &self.options.pipeline.common;
+            others::measure(common.changes, &common.lockstep, &mut self.run)?;
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The source and the destination: two clusters with one table each, the edits, and the comparison.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use lockstep_servers::postgres::{Options, Server};
 
 use super::Drain;
@@ -230,6 +231,14 @@ impl Databases {
         until(&self.destination, target, &applied)
     }
 
+    /// Waits until somebody reads a slot.
+    fn until_read(&self, slot: &str) -> Result<()> {
+        let active = format!(
+            "EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}' AND active)"
+        );
+        until(&self.source, SHOP, &active)
+    }
+
     /// Waits until the reader of a slot has confirmed the last change.
     pub(super) fn until_confirmed(&self, slot: &str, within_last: &str) -> Result<()> {
         let confirmed = format!(
@@ -272,7 +281,7 @@ fn until(server: &Server, database: &str, condition: &str) -> Result<()> {
             database,
             &format!(
                 "SET statement_timeout = '{}s'; SET enable_seqscan = off; DO $$ BEGIN \
-                 WHILE NOT ({condition}) LOOP PERFORM pg_sleep(0.005); PERFORM pg_stat_clear_snapshot(); END LOOP; END $$",
+                 WHILE NOT ({condition}) LOOP PERFORM pg_sleep(0.01); PERFORM pg_stat_clear_snapshot(); END LOOP; END $$",
                 DEADLINE.as_secs()
             ),
         )
@@ -305,6 +314,29 @@ impl Meter {
         Ok(Meter {
             started: Instant::now(),
             programs,
+        })
+    }
+
+    /// Starts the reader of a slot, and begins to count once it reads: how long a program takes to start says nothing of how fast it reads.
+    pub(super) fn once_read<T>(
+        databases: &Databases,
+        slot: &str,
+        others: &[(&'static str, Option<u32>)],
+        start: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Meter)> {
+        thread::scope(|scope| {
+            // Asked before, so that nothing of what it reads goes by.
+            let counting = scope.spawn(|| {
+                databases.until_read(slot)?;
+                Meter::start(databases, others)
+            });
+            let reader = start()?;
+            let meter = counting.join();
+            let meter = meter.map_err(|_| anyhow!("waiting panicked"))?;
+            Ok((
+                reader,
+                meter.with_context(|| format!("nobody reads `{slot}`"))?,
+            ))
         })
     }
 

@@ -23,8 +23,8 @@ pub(super) fn recvlogical(databases: &Databases, backlog: &Backlog) -> Result<Dr
         "SELECT slot_name FROM pg_copy_logical_replication_slot('bench_begin', '{SLOT}')"
     ))?;
     let errors = tempfile::NamedTempFile::new()?;
-    let meter = Meter::start(databases, &[])?;
-    let mut child = Command::new(databases.source().bin("pg_recvlogical"))
+    let mut reader = Command::new(databases.source().bin("pg_recvlogical"));
+    reader
         .args(["--start", "--no-loop", "-f", "-", "--slot", SLOT])
         .args(["-o", "proto_version=1"])
         .args(["-o", &format!("publication_names={PUBLICATION}")])
@@ -32,9 +32,9 @@ pub(super) fn recvlogical(databases: &Databases, backlog: &Backlog) -> Result<Dr
         .args(["-d", &databases.source().url(SHOP)])
         .stdin(Stdio::null())
         .stdout(File::options().write(true).open("/dev/null")?)
-        .stderr(errors.reopen()?)
-        .spawn()
-        .context("cannot run pg_recvlogical")?;
+        .stderr(errors.reopen()?);
+    let start = || reader.spawn().context("cannot run pg_recvlogical");
+    let (mut child, meter) = Meter::once_read(databases, SLOT, &[], start)?;
     let client = finish(&mut child, DEADLINE);
     let mut drain = meter.stop(backlog.changes)?;
     let client = client.with_context(|| {
@@ -95,8 +95,8 @@ impl Native {
 
     /// Lets it apply a backlog.
     pub(super) fn carry(&self, databases: &Databases, backlog: &Backlog) -> Result<Drain> {
-        let meter = Meter::start(databases, &[])?;
-        self.go_on(databases)?;
+        let start = || self.go_on(databases);
+        let ((), meter) = Meter::once_read(databases, NATIVE, &[], start)?;
         databases.until_applied(NATIVE, backlog)?;
         let drain = meter.stop(backlog.changes)?;
         self.pause(databases)?;

@@ -16,7 +16,7 @@ use crate::process::{Runtime, peak_mb};
 use crate::report::Figures;
 
 /// The contract of the table: ten fields of every common kind.
-const CONTRACT: &str = include_str!("../sale.odcs.yaml");
+pub(super) const CONTRACT: &str = include_str!("../sale.odcs.yaml");
 
 /// The fields, which the columns are named after.
 pub(super) const FIELDS: [&str; 10] = [
@@ -89,8 +89,8 @@ impl Pipeline {
         databases.target(&pipeline.target())?;
         pipeline.configure(databases)?;
         let rows = databases.rows()?;
-        let mut runtime = pipeline.start()?;
-        let drain = pipeline.measured(databases, rows, &mut runtime, || {
+        let (mut runtime, meter) = pipeline.start_metered(databases)?;
+        let drain = pipeline.measured(rows, &mut runtime, &meter, || {
             databases.until_loaded(&pipeline.target())
         })?;
         databases.compare(&pipeline.target())?;
@@ -109,7 +109,8 @@ impl Pipeline {
         let mut runtime = self.start()?;
         self.watch(&mut runtime, || databases.until_loaded(&target))?;
         let within = databases.change_at_once(rows)?;
-        let drain = self.measured(databases, rows, &mut runtime, || {
+        let meter = Meter::start(databases, &self.servers())?;
+        let drain = self.measured(rows, &mut runtime, &meter, || {
             databases.until_confirmed(&target, &within)
         })?;
         runtime.stop()?;
@@ -178,8 +179,8 @@ impl Pipeline {
                 databases.destination().sql(&target, &hold)
             });
             let captured = self.until_held(databases).and_then(|()| {
-                let mut runtime = self.start()?;
-                let drain = self.measured(databases, backlog.changes, &mut runtime, || {
+                let (mut runtime, meter) = self.start_metered(databases)?;
+                let drain = self.measured(backlog.changes, &mut runtime, &meter, || {
                     databases.until_confirmed(&target, &backlog.within_last)
                 })?;
                 Ok((runtime, drain))
@@ -215,24 +216,34 @@ impl Pipeline {
         backlog: &Backlog,
         peaks_mb: &mut Figures,
     ) -> Result<Drain> {
-        let mut runtime = self.start()?;
-        let drain = self.measured(databases, backlog.changes, &mut runtime, || {
+        let (mut runtime, meter) = self.start_metered(databases)?;
+        let drain = self.measured(backlog.changes, &mut runtime, &meter, || {
             databases.until_applied(&self.target(), backlog)
         })?;
         self.end(databases, runtime, peaks_mb)?;
         Ok(drain)
     }
 
-    /// Counts from the start of the runtime, which has only just been started.
+    /// Starts the runtime, and begins to count once it reads its slot.
+    fn start_metered(&self, databases: &Databases) -> Result<(Runtime, Meter)> {
+        let target = self.target();
+        Meter::once_read(databases, &target, &self.servers(), || self.start())
+    }
+
+    /// Whatever else takes part.
+    fn servers(&self) -> Vec<(&'static str, Option<u32>)> {
+        let nats = self.nats.as_ref().map(|nats| ("nats_server", nats.pid()));
+        nats.into_iter().collect()
+    }
+
+    /// Counts until something is done. All that the runtime used counts, its start included.
     fn measured(
         &self,
-        databases: &Databases,
         rows: u64,
         runtime: &mut Runtime,
+        meter: &Meter,
         done: impl FnOnce() -> Result<()> + Send,
     ) -> Result<Drain> {
-        let nats = self.nats.as_ref().map(|nats| ("nats_server", nats.pid()));
-        let meter = Meter::start(databases, nats.as_slice())?;
         self.watch(runtime, done)?;
         let mut drain = meter.stop(rows)?;
         drain.cpu_s.insert("lockstep".to_owned(), runtime.cpu_s()?);

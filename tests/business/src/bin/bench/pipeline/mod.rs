@@ -10,6 +10,7 @@ mod databases;
 mod latency;
 mod limits;
 mod lockstep;
+mod others;
 
 use std::collections::BTreeMap;
 
@@ -172,7 +173,7 @@ fn summary(bench: &'static str, runs: &[Run]) -> Report {
     for (name, drain) in &first.drains {
         let drains = || runs.iter().filter_map(|run| run.drains.get(name));
         let rate = median(drains().map(Drain::rate));
-        let limits = ["recvlogical", "native", "copy"];
+        let limits = ["recvlogical", "native", "copy", "reader"];
         let is_limit = limits.iter().any(|limit| name.starts_with(limit));
         let rates = if is_limit {
             &mut report.limits
