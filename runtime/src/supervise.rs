@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use lockstep_core::connector::Registry;
 use lockstep_core::error::{Error, Result};
-use lockstep_core::log::subject;
 use lockstep_core::schedule::Schedule;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,11 +17,11 @@ use crate::api::{self, Access};
 use crate::canary::{self, Canary};
 use crate::capture::{Capture, OpenSource};
 use crate::config::{self, Config, LogConfig, Mode, NatsConfig, Role};
-use crate::control::{self, Backfills, Controls, Part, Pause};
+use crate::control::{self, Backfills, Controls};
 use crate::deliver::{Delivery, Together};
 use crate::drift;
 use crate::inbox::{self, Desk};
-use crate::lease::{self, Ended, Holder, Leases};
+use crate::lease::{self, Holder, Leases};
 use crate::log::embedded::{Embedded, EmbeddedOptions};
 use crate::log::nats::{Nats, NatsOptions, bucket_stream};
 use crate::log::{self, Log, LogError, POSITIONS, SETTLED, StreamConfig};
@@ -32,6 +31,10 @@ use crate::query;
 use crate::rules::Watch;
 use crate::status::{self, Board};
 use crate::versions::{self, Kept, Versions};
+
+mod part;
+
+use part::{run_capture, run_delivery, run_together};
 
 /// How long the tasks may take to end once the run is told to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -626,141 +629,6 @@ impl Parts<'_> {
             look_every: self.config.drift_every,
         }
     }
-}
-
-/// Captures a system while its lease is ours, or for good where there are no leases.
-async fn run_capture(
-    capture: Capture,
-    controls: Arc<Controls>,
-    leases: Option<Leases>,
-    stop: CancellationToken,
-) {
-    let Some(leases) = leases else {
-        return capture_unless_paused(&capture, &controls, &stop).await;
-    };
-    let subject = subject::capture_lease(&capture.system);
-    let work = async |token: CancellationToken| {
-        capture_unless_paused(&capture, &controls, &token).await;
-        if !token.is_cancelled() && capture.board.capture_is_over(&capture.system) {
-            return Ended::ByPolicy;
-        }
-        capture.board.capture_ended(&capture.system);
-        Ended::ForNow
-    };
-    let (board, system) = (&capture.board, &capture.system);
-    let told = |error: Option<LogError>| match error.map(log::to_error) {
-        Some(error) => board.capture_failed(system, &error, !error.kind().is_retryable()),
-        None => board.capture_ended(system),
-    };
-    Box::pin(leases.run(&subject, &stop, told, work)).await;
-}
-
-/// Delivers a pair's flows together while the lease of the first is ours, or for good where there are no leases.
-async fn run_together(pair: Together, leases: Option<Leases>, stop: CancellationToken) {
-    let Some(leases) = leases else {
-        return together_unless_paused(&pair, 0, stop).await;
-    };
-    let [lead, ..] = pair.members.as_slice() else {
-        return;
-    };
-    let work = async |token: CancellationToken| {
-        together_unless_paused(&pair, 0, token.clone()).await;
-        let is_over =
-            |Delivery { plan, board, .. }: &Delivery| board.flow_is_over(&plan.flow, &plan.to);
-        if !token.is_cancelled() && pair.members.iter().any(is_over) {
-            return Ended::ByPolicy;
-        }
-        for Delivery { plan, board, .. } in &pair.members {
-            board.flow_ended(&plan.flow, &plan.to);
-        }
-        Ended::ForNow
-    };
-    let told = |error: Option<LogError>| {
-        let error = error.map(log::to_error);
-        for Delivery { plan, board, .. } in &pair.members {
-            board.flow(&plan.flow, &plan.to, &plan.contract.entity, &plan.from);
-            match &error {
-                Some(error) => {
-                    board.flow_failed(&plan.flow, &plan.to, error, !error.kind().is_retryable());
-                }
-                None => board.flow_ended(&plan.flow, &plan.to),
-            }
-        }
-    };
-    let subject = subject::deliver_lease(&lead.plan.flow, &lead.plan.to);
-    Box::pin(leases.run(&subject, &stop, told, work)).await;
-}
-
-/// Delivers a pair's flows while none of them, from one of them on, is paused: a transaction without a flow's part would not be whole.
-fn together_unless_paused(
-    pair: &Together,
-    from: usize,
-    stop: CancellationToken,
-) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-    Box::pin(async move {
-        let Some(member) = pair.members.get(from) else {
-            return pair.run(&stop).await;
-        };
-        let Delivery { board, plan, .. } = member;
-        let rests = |_: &Pause| {
-            pair.rests(&plan.flow);
-            board.reached_by(&plan.flow, &plan.to)
-        };
-        let work = |token: CancellationToken| together_unless_paused(pair, from + 1, token);
-        let part = member.part();
-        member.controls.run(&part, &stop, rests, || {}, work).await;
-    })
-}
-
-/// Delivers a flow while its lease is ours, or for good where there are no leases.
-async fn run_delivery(delivery: Delivery, leases: Option<Leases>, stop: CancellationToken) {
-    let Some(leases) = leases else {
-        return deliver_unless_paused(&delivery, &stop).await;
-    };
-    let (flow, to) = (&delivery.plan.flow, &delivery.plan.to);
-    let work = async |token: CancellationToken| {
-        deliver_unless_paused(&delivery, &token).await;
-        if !token.is_cancelled() && delivery.board.flow_is_over(flow, to) {
-            return Ended::ByPolicy;
-        }
-        delivery.board.flow_ended(flow, to);
-        Ended::ForNow
-    };
-    let (board, plan) = (&delivery.board, &delivery.plan);
-    let told = |error: Option<LogError>| match error.map(log::to_error) {
-        Some(error) => {
-            board.flow(flow, to, &plan.contract.entity, &plan.from);
-            board.flow_failed(flow, to, &error, !error.kind().is_retryable());
-        }
-        None => board.flow_ended(flow, to),
-    };
-    let subject = subject::deliver_lease(flow, to);
-    Box::pin(leases.run(&subject, &stop, told, work)).await;
-}
-
-async fn capture_unless_paused(capture: &Capture, controls: &Controls, stop: &CancellationToken) {
-    let system = capture.system.clone();
-    let rests = |_: &Pause| {
-        capture.board.capture_ended(&capture.system);
-        None
-    };
-    let work = |token: CancellationToken| async move { capture.run(&token).await };
-    let part = Part::Capture { system };
-    controls.run(&part, stop, rests, || {}, work).await;
-}
-
-async fn deliver_unless_paused(delivery: &Delivery, stop: &CancellationToken) {
-    let (board, plan) = (&delivery.board, &delivery.plan);
-    let rests = |_: &Pause| {
-        board.flow(&plan.flow, &plan.to, &plan.contract.entity, &plan.from);
-        board.reached_by(&plan.flow, &plan.to)
-    };
-    let work = |token: CancellationToken| async move { delivery.run(&token).await };
-    // Whoever wants it to try does not want to wait for its time.
-    let tries = || delivery.owes.store(true, Ordering::Relaxed);
-    let controls = &delivery.controls;
-    let part = delivery.part();
-    controls.run(&part, stop, rests, tries, work).await;
 }
 
 /// The table that a delivery writes.
