@@ -61,6 +61,41 @@ fn what_is_there_and_what_comes_arrives() {
     assert_eq!(stage.writes().len(), writes + 1);
 }
 
+/// A nats-server that is killed while it makes a stream leaves it out whenever it starts from then on. Here it leaves out all of them.
+#[test]
+fn streams_that_a_killed_server_left_half_made_are_whole_again() {
+    let Some((mut server, stage)) = stage() else {
+        return;
+    };
+    many(&stage, (0..500).map(|n| (format!("A{n:03}"), n)));
+    let runtime = stage.run();
+    stage.until_equal();
+    stage.until("the flow rests", || stage.state() == "idle");
+    assert_eq!(runtime.stop(), 0);
+    let writes = stage.writes().len();
+    server.kill().unwrap();
+    let mut left_out = 0;
+    for stream in std::fs::read_dir(server.stream_folder("")).unwrap() {
+        std::fs::remove_file(stream.unwrap().path().join("meta.sum")).unwrap();
+        left_out += 1;
+    }
+    assert!(left_out > 3, "{left_out} streams");
+    for more in 1..3 {
+        server.restart().unwrap();
+        let runtime = stage.run();
+        stage.put("A001", 700 + more);
+        stage.until_equal();
+        stage.until("the flow rests", || stage.state() == "idle");
+        // Everything that was known is known: nothing was written again.
+        assert_eq!(
+            stage.writes().len(),
+            writes + usize::try_from(more).unwrap()
+        );
+        assert_eq!(runtime.stop(), 0);
+        server.kill().unwrap();
+    }
+}
+
 #[test]
 fn killed_at_random_moments_runtime_and_server_lose_double_and_reorder_nothing() {
     let Some((mut server, stage)) = stage() else {

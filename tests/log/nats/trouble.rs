@@ -78,6 +78,29 @@ async fn a_server_that_goes_away_is_waited_for() {
     assert_eq!(seen, (6..=last).collect::<Vec<_>>());
 }
 
+/// What a server leaves that is killed while it makes a stream: settings without their checksum.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_whose_making_was_interrupted_is_whole_again_once_declared() {
+    let Some(mut server) = server() else { return };
+    let log = Nats::open(at(server.url())).await.unwrap();
+    log.ensure_stream(&stream("s")).await.unwrap();
+    fill(&*log, 1..=10).await;
+    log.close().await;
+    server.kill().unwrap();
+    std::fs::remove_file(server.stream_folder("s").join("meta.sum")).unwrap();
+    server.restart().unwrap();
+    let log = Nats::open(at(server.url())).await.unwrap();
+    let error = log.stream("s").await.unwrap_err();
+    assert!(matches!(error, LogError::Missing { .. }), "{error:?}");
+    log.ensure_stream(&stream("s")).await.unwrap();
+    assert_eq!(log.stream("s").await.unwrap().messages, 10);
+    log.close().await;
+    server.kill().unwrap();
+    server.restart().unwrap();
+    let log = Nats::open(at(server.url())).await.unwrap();
+    assert_eq!(log.stream("s").await.unwrap().messages, 10);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_whose_connection_is_cut_again_and_again_reads_each_message_once() {
     if !super::is_there() {

@@ -172,8 +172,13 @@ impl Server {
         .with_context(|| format!("it said:\n{}", self.log()))
     }
 
+    /// Whether it serves. Alone, it has read all of its streams by then, and one that it could not read is its clients' matter; a cluster's members also have to follow their leaders.
     fn is_healthy(&self) -> bool {
-        answers(self.monitor, "/healthz", |_| true)
+        let path = match self.routes {
+            Some(_) => "/healthz",
+            None => "/healthz?js-server-only=true",
+        };
+        answers(self.monitor, path, |_| true)
     }
 
     /// Ends it with SIGKILL.
@@ -229,6 +234,13 @@ impl Server {
     /// When it does not run.
     pub fn thaw(&self) -> Result<()> {
         self.process.thaw()
+    }
+
+    /// The folder in which it keeps a stream of its only account.
+    #[must_use]
+    pub fn stream_folder(&self, stream: &str) -> PathBuf {
+        let streams = self.process.folder().join("store/jetstream/$G/streams");
+        streams.join(stream)
     }
 
     /// Where clients connect: `nats://127.0.0.1:PORT`.

@@ -259,6 +259,32 @@ async fn create(log: &Inner, name: &str, declared: &Settings) -> Result<Settings
         Err(LogError::Refused(_)) if state(log, name).await.is_ok() => {
             Ok(state(log, name).await?.config)
         }
+        Ok(created) => write_down(log, name, declared, created).await,
+        outcome => outcome,
+    }
+}
+
+/// Lets the server write a stream's settings down once more.
+///
+/// A server writes settings and their checksum one after the other when it makes a stream.
+/// Killed between both, it leaves the stream out at its next start; made again, the stream is there with its messages, but still without the checksum, and so it would be left out at every start from then on.
+/// Only a change of settings, even to the same ones, writes both (seen with nats-server 2.15.1).
+async fn write_down(
+    log: &Inner,
+    name: &str,
+    declared: &Settings,
+    created: Settings,
+) -> Result<Settings> {
+    match write(log, "UPDATE", name, declared).await {
+        // The stream is there, and whole unless its server was killed while making it.
+        Err(LogError::Denied(subject)) => {
+            tracing::warn!(
+                stream = name,
+                subject,
+                "the stream's settings could not be written again, because the user may not publish to this subject"
+            );
+            Ok(created)
+        }
         outcome => outcome,
     }
 }
