@@ -87,6 +87,7 @@ impl Sink for MongoSink {
             batch_max: self.config.batch_max,
             progress: true,
             deadline: DEADLINE,
+            ..Limits::default()
         }
     }
 }

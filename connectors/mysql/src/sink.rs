@@ -132,6 +132,7 @@ impl Sink for MysqlSink {
             batch_max: self.batch_max,
             progress: true,
             deadline: DEADLINE,
+            ..Limits::default()
         }
     }
 }

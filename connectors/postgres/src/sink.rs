@@ -29,6 +29,8 @@ use crate::writer::{self, Failed};
 
 /// How long one `apply` may take: a table that may not be truncated is cleared row by row.
 const DEADLINE: Duration = Duration::from_secs(180);
+/// Most transactions of one delivery at once: more of them wait for the same index pages.
+const WRITERS_MAX: usize = 4;
 /// Begins a batch's transaction.
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '170s'";
 /// Begins one that need not wait for the disk: a crash takes its rows back together with the progress that covers them, and the next batch that waits makes it durable.
@@ -45,6 +47,7 @@ pub struct PostgresSink {
     client: Client,
     tables: Vec<String>,
     batch_max: usize,
+    writers: usize,
     targets: Mutex<HashMap<String, Arc<Target>>>,
 }
 
@@ -56,6 +59,7 @@ impl Sink for PostgresSink {
         Ok(PostgresSink {
             client: Client::marking(&config, &cx, marks).await?,
             batch_max: config.batch_max,
+            writers: config.connections.min(WRITERS_MAX),
             tables: cx.tables,
             targets: Mutex::default(),
         })
@@ -210,6 +214,7 @@ impl Sink for PostgresSink {
         Limits {
             batch_max: self.batch_max,
             progress: true,
+            writers: self.writers,
             deadline: DEADLINE,
         }
     }

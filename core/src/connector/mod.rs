@@ -352,6 +352,8 @@ pub struct Limits {
     pub batch_max: usize,
     /// Whether the sink keeps lane progress in the data's own transaction.
     pub progress: bool,
+    /// How many `apply`s it serves at once, each in a transaction of its own; lanes are shared out among them where much waits.
+    pub writers: usize,
     /// How long one `apply` may take before it counts as failed.
     pub deadline: Duration,
 }
@@ -361,6 +363,7 @@ impl Default for Limits {
         Limits {
             batch_max: 1000,
             progress: false,
+            writers: 1,
             deadline: Duration::from_secs(60),
         }
     }

@@ -13,6 +13,7 @@ use lockstep_core::log::{Channel, Event, is_later};
 use lockstep_core::{Cell, Change, Op, Value};
 use tokio_util::sync::CancellationToken;
 
+use super::at_once;
 use super::feed::Chunk;
 use super::hand::Hand;
 use super::plan::Current;
@@ -76,6 +77,7 @@ impl Applier<'_> {
     ) -> Result<Applied> {
         let Chunk {
             events,
+            spans,
             foreign,
             unfit,
             ends,
@@ -119,6 +121,7 @@ impl Applier<'_> {
         hand.batch.progress = self.progress.steps(&ends, reached);
         hand.batch.follows = follows;
         if hand.events.is_empty() && refused.is_empty() && hand.batch.progress.is_empty() {
+            self.progress.is_whole_to(reached);
             return Ok(Applied {
                 reached,
                 changes: 0,
@@ -126,7 +129,12 @@ impl Applier<'_> {
         }
         // Before they are applied: from here on each is applied or in quarantine itself, whatever crashes.
         self.supersede(&hand.events).await?;
-        self.settle(hand, refused, stop).await?;
+        self.set_aside(refused).await?;
+        at_once::apply(&mut hand, &self.sink, &mut self.progress, &spans).await?;
+        if !hand.is_done() {
+            self.settle(hand, stop).await?;
+        }
+        self.progress.is_whole_to(reached);
         Ok(Applied { reached, changes })
     }
 
@@ -228,13 +236,7 @@ impl Applier<'_> {
     }
 
     /// Applies until the target has taken everything that it will take; the rest is in quarantine before the progress moves.
-    async fn settle(
-        &mut self,
-        mut hand: Hand,
-        refused: Vec<Entry>,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        self.set_aside(refused).await?;
+    async fn settle(&mut self, mut hand: Hand, stop: &CancellationToken) -> Result<()> {
         let mut retry = Retry::default();
         let mut waits = 0;
         let mut refused_last = usize::MAX;

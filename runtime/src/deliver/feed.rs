@@ -31,6 +31,8 @@ const FETCH_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Chunk {
     /// The changes, in the log's order.
     pub(super) events: Vec<Event>,
+    /// Which lanes they came by: how many there were after each message, and its subject.
+    pub(super) spans: Vec<(usize, String)>,
     /// Messages that are not ours.
     pub(super) foreign: Vec<(Stored, DecodeError)>,
     /// Events that cannot be carried over to the version that the target gets, with their own version.
@@ -48,6 +50,10 @@ pub(super) struct Chunk {
 impl Chunk {
     /// Adds what came next.
     pub(super) fn append(&mut self, next: Chunk) {
+        let before = self.events.len();
+        let spans = next.spans.into_iter();
+        self.spans
+            .extend(spans.map(|(end, subject)| (before + end, subject)));
         self.events.extend(next.events);
         self.foreign.extend(next.foreign);
         self.unfit.extend(next.unfit);
@@ -231,6 +237,9 @@ impl Versioned {
             break;
         }
         chunk.reached = message.seq;
+        chunk
+            .spans
+            .push((chunk.events.len(), message.subject.clone()));
         chunk.ends.insert(message.subject, (message.seq, position));
         Ok(())
     }

@@ -51,6 +51,11 @@ impl Hand {
         self.origins.push(Origin { place, parts });
     }
 
+    /// Whether nothing is left to do.
+    pub(super) fn is_done(&self) -> bool {
+        self.events.is_empty() && self.batch.progress.is_empty()
+    }
+
     /// Keeps the changes at these places.
     pub(super) fn keep(&mut self, kept: impl Fn(usize) -> bool) {
         let mut index = 0..;

@@ -5,6 +5,7 @@
 //!
 //! Invariants: a quarantine entry is durable before the progress that covers it; a batch holds whole messages; progress is a compare-and-set, so a second worker is stopped instead of doubling anything.
 
+mod at_once;
 mod batch;
 mod feed;
 mod hand;

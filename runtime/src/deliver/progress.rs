@@ -14,6 +14,8 @@ use crate::log::{self, Log, LogError, SETTLED, Stored};
 const BUCKET: &str = "LS_PROGRESS";
 /// How far a quiet lane's progress may trail the log before it is moved along with the others.
 const TRAIL_MAX: u64 = 1000;
+/// The name, beside the lanes, of the sequence up to which all of them are applied: where lanes are applied at once, a crash leaves some further than others.
+const FLOOR: &str = "*";
 
 /// How far each lane of a delivery has been applied.
 #[derive(Clone, Debug)]
@@ -22,6 +24,10 @@ pub(super) struct Progress {
     lanes: BTreeMap<String, u64>,
     /// The stream's own life: sequences of another one mean nothing, so lanes are named with it in the target.
     life: String,
+    /// The floor as the target keeps it; none where lanes are never applied at once.
+    floor: Option<u64>,
+    /// Every lane is applied up to here.
+    whole: u64,
     /// Where messages may be missing from.
     next: u64,
     /// Key in the log's bucket, for a target that keeps no progress itself.
@@ -48,7 +54,11 @@ impl Progress {
                 }
             }
         };
-        Progress::of(log, entity, lanes, known, kept_in_log).await
+        let mut progress = Progress::of(log, entity, lanes, known, kept_in_log).await?;
+        if sink.limits().progress && sink.limits().writers > 1 {
+            progress.floor.get_or_insert_default();
+        }
+        Ok(progress)
     }
 
     /// The progress of an entity's lanes, of what is known of any.
@@ -69,9 +79,13 @@ impl Progress {
             .map(|(major, lane)| (subject::settled(entity, major, lane), 0))
             .collect();
         let mut positions = BTreeMap::new();
+        let mut floor = None;
         for step in known {
             // Lanes of another life of the stream, or of an older generation of the entity, are over.
             let subject = step.lane.strip_suffix(&life);
+            if subject == Some(FLOOR) {
+                floor = Some(step.reached);
+            }
             let Some((subject, known)) = subject.and_then(|subject| {
                 let known = lanes.get_mut(subject)?;
                 Some((subject, known))
@@ -82,10 +96,15 @@ impl Progress {
             positions.insert(subject.to_owned(), step.position);
         }
         must_carry_on(log, &lanes, &positions, stream.last_seq).await?;
-        let next = next(log, &lanes, stream.last_seq).await?;
+        // Read together in the log's order, each lane is applied up to the furthest of them, unless a crash came between lanes that were applied at once.
+        let furthest = lanes.values().max().copied().unwrap_or(0);
+        let whole = floor.map_or(furthest, |floor| floor.min(furthest));
+        let next = next(log, &lanes, whole, stream.last_seq).await?;
         Ok(Progress {
             lanes,
             life,
+            floor,
+            whole,
             next,
             kept_in_log,
         })
@@ -96,9 +115,14 @@ impl Progress {
         self.next
     }
 
-    /// The greatest sequence that is applied.
+    /// The sequence up to which everything is applied.
     pub(super) fn reached(&self) -> u64 {
-        self.lanes.values().max().copied().unwrap_or(0)
+        self.whole
+    }
+
+    /// Takes note that everything up to a sequence is applied.
+    pub(super) fn is_whole_to(&mut self, reached: u64) {
+        self.whole = self.whole.max(reached);
     }
 
     /// The last sequence that the log has for any of the lanes.
@@ -141,15 +165,46 @@ impl Progress {
                 position,
             });
         }
+        if !steps.is_empty() {
+            steps.extend(self.floor_to(reached));
+        }
         steps
     }
 
-    /// Takes note of what is durable in the target, storing it in the log for a target that keeps none.
-    pub(super) async fn moved(&mut self, log: &Arc<dyn Log>, steps: &[LaneProgress]) -> Result<()> {
+    /// The step that moves the floor; none where none is kept.
+    pub(super) fn floor_to(&self, reached: u64) -> Option<LaneProgress> {
+        self.floor.map(|floor| LaneProgress {
+            lane: format!("{FLOOR}{}", self.life),
+            expected: floor,
+            reached: reached.max(floor),
+            position: None,
+        })
+    }
+
+    /// The subject of a step's lane; none for the floor.
+    pub(super) fn subject<'s>(&self, step: &'s LaneProgress) -> Option<&'s str> {
+        let subject = step.lane.strip_suffix(&self.life)?;
+        (subject != FLOOR).then_some(subject)
+    }
+
+    /// Whether lanes may be applied at once: a crash in between is told by the floor, which has to be in the target before.
+    pub(super) fn may_part(&self) -> bool {
+        self.floor.is_some_and(|floor| floor > 0)
+    }
+
+    /// Takes note of what is durable in the target.
+    pub(super) fn took(&mut self, steps: &[LaneProgress]) {
         for step in steps {
-            let subject = step.lane.strip_suffix(&self.life).unwrap_or(&step.lane);
-            self.lanes.insert(subject.to_owned(), step.reached);
+            match self.subject(step) {
+                Some(subject) => self.lanes.insert(subject.to_owned(), step.reached),
+                None => self.floor.replace(step.reached),
+            };
         }
+    }
+
+    /// The same, storing it in the log for a target that keeps none.
+    pub(super) async fn moved(&mut self, log: &Arc<dyn Log>, steps: &[LaneProgress]) -> Result<()> {
+        self.took(steps);
         let Some(key) = &self.kept_in_log else {
             return Ok(());
         };
@@ -229,22 +284,25 @@ fn entity_of(lane: &str) -> Option<&str> {
 
 /// The first sequence that may not be applied.
 ///
-/// All lanes are read together in the log's order, so each is applied up to the furthest of them.
+/// Every lane is applied up to `whole`, and some further.
 /// Lanes whose last messages are applied miss nothing, however old that is. Of a lane that is empty nobody knows without asking: what it held may have aged out before it was applied.
 pub(super) async fn next(
     log: &Arc<dyn Log>,
     lanes: &BTreeMap<String, u64>,
+    whole: u64,
     last_seq: u64,
 ) -> Result<u64> {
-    let reached = lanes.values().max().copied().unwrap_or(0);
     let lasts = lanes.keys().map(|subject| log.last(SETTLED, subject));
     let lasts = futures_util::future::try_join_all(lasts)
         .await
         .map_err(log::to_error)?;
-    let missing = |last: &Option<Stored>| last.as_ref().is_none_or(|last| last.seq > reached);
+    let missing = |(last, applied): (&Option<Stored>, &u64)| {
+        last.as_ref()
+            .is_none_or(|last| last.seq > whole.max(*applied))
+    };
     // What is published while the lanes are looked at comes after `last_seq`.
-    Ok(if lasts.iter().any(missing) {
-        reached + 1
+    Ok(if lasts.iter().zip(lanes.values()).any(missing) {
+        whole + 1
     } else {
         last_seq + 1
     })

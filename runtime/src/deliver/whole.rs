@@ -184,7 +184,7 @@ impl Together {
                 lanes.extend(subjects.map(|subject| (subject, reached.safe)));
             }
         }
-        let from = next(&lead.log, &lanes, stream.last_seq).await?;
+        let from = next(&lead.log, &lanes, reached.safe, stream.last_seq).await?;
         let (mut requests, passing) = self.requests().await?;
         let asked = Arc::new(AtomicU64::new(0));
         let (events, mut fetched) = mpsc::channel(AHEAD_MAX);
