@@ -114,6 +114,55 @@ fn one_huge_transaction_arrives_whole_in_little_memory_although_the_runtime_is_k
     assert_eq!(runtime.stop(), 0);
 }
 
+#[test]
+fn lanes_applied_at_once_write_every_row_once_although_the_runtime_is_killed() {
+    let (Some(from), Some(to)) = (postgres::Database::fresh(), postgres::Database::fresh()) else {
+        return;
+    };
+    for side in [&from, &to] {
+        side.sql("CREATE TABLE events (id bigint PRIMARY KEY, kind text, amount numeric(12,2))")
+            .unwrap();
+    }
+    // Some lanes take longer than others, so that a kill finds them at different places.
+    to.sql(
+        "CREATE TABLE seen (id bigint);
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO seen VALUES (new.id); IF new.id % 500 = 7 THEN PERFORM pg_sleep(0.02); END IF; RETURN new; END $$;
+         CREATE TRIGGER see AFTER INSERT OR UPDATE ON events FOR EACH ROW EXECUTE FUNCTION see()",
+    )
+    .unwrap();
+    let fields = ["id", "kind", "amount"].map(str::to_owned);
+    let stage = stage(&from, &to, EVENT, &fields, "path = \"lockstep.log\"");
+    from.sql("INSERT INTO events VALUES (0, 'first', 1)")
+        .unwrap();
+    let there = || number(&to, "SELECT count(*) FROM events");
+    let mut runtime = stage.run();
+    stage.until("the first row arrives", || there() == 1);
+    for block in 0..8 {
+        from.sql(&format!(
+            "INSERT INTO events SELECT {block} * 4000 + n, 'kind ' || n % 7, n * 0.01 FROM generate_series(1, 4000) n"
+        ))
+        .unwrap();
+    }
+    let mut seen = 1;
+    while seen < 32_001 {
+        stage.until("more of it arrives", || there() > seen);
+        runtime.kill();
+        seen = there();
+        runtime = stage.run();
+        if seen > 20_000 {
+            stage.until("the rest arrives", || there() == 32_001);
+            seen = 32_001;
+        }
+    }
+    let twice = "SELECT count(*) FROM (SELECT id FROM seen GROUP BY id HAVING count(*) > 1) x";
+    assert_eq!(number(&to, twice), 0, "written more than once");
+    assert_eq!(number(&to, "SELECT count(*) FROM seen"), 32_001);
+    let floor = "SELECT count(*) FROM lockstep.progress WHERE lane LIKE '*#%' AND seq > 0";
+    assert_eq!(number(&to, floor), 1);
+    assert_eq!(runtime.stop(), 0);
+}
+
 /// The most memory that a process ever held, in KiB.
 fn peak_kb(pid: u32) -> u64 {
     let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
