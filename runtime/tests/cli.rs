@@ -80,6 +80,30 @@ fn a_configuration_that_cannot_be_read_is_wrong_input() {
     );
 }
 
+/// What cannot be read is wrong input; what can be read and is wrong is a finding, as in every other command.
+#[test]
+fn a_contract_that_cannot_be_read_is_wrong_input_too() {
+    let folder = folder("");
+    let path = folder.path().join("contracts/thing.odcs.yaml");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    for (text, exit) in [
+        (&b"a: [\n"[..], 2),
+        (b"a: \xff\n", 2),
+        (b"kind: DataContract\n", 1),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        for args in [&["check", "--offline"][..], &["contract", "lint"]] {
+            let output = lockstep(folder.path(), args);
+            assert_eq!(
+                output.status.code(),
+                Some(exit),
+                "{args:?} {}",
+                err(&output)
+            );
+        }
+    }
+}
+
 #[test]
 fn findings_go_where_they_belong() {
     let config = "[logs]\n[systems.crm]\nconnector = \"nosuch\"\npassword = \"${CRM_PASSWORD}\"\n";
@@ -157,6 +181,14 @@ fn codes_are_explained() {
             out(&page)
         );
     }
+    // The rules that contracts are compared by have codes, too, and the same words everywhere.
+    let page = lockstep(folder.path(), &["explain", "lsc-key"]);
+    let rule = lockstep(
+        folder.path(),
+        &["contract", "rules", "--explain", "LSC-KEY"],
+    );
+    assert_eq!((page.status.code(), out(&page)), (Some(0), out(&rule)));
+    assert!(out(&page).starts_with("LSC-KEY\n\n"), "{}", out(&page));
     let all = lockstep(folder.path(), &["explain", "--json"]);
     assert!(json(&all)["pages"].as_array().unwrap().len() > 30);
     let unknown = lockstep(folder.path(), &["explain", "LS-G14"]);

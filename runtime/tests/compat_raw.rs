@@ -77,6 +77,51 @@ fn every_pair_has_its_line_in_order_whatever_it_is() {
 }
 
 #[test]
+fn no_line_goes_without_an_answer_and_no_name_twice() {
+    let twice = r#"{"id": 4, "old": {"type": "string", "type": "integer"}, "new": true}"#;
+    let input = [
+        "",
+        r#"{"id": 2, "old": false, "new": true}"#,
+        "  \t",
+        twice,
+        r#"{"id": 5, "old": true, "new": true, "new": false}"#,
+        r#"{"id": 6, "id": 7, "old": true, "new": true}"#,
+        r#"{"id": 8, "old": true}"#,
+        "",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let output = compat(
+        folder.path(),
+        &["--pairs", "-"],
+        &(input.join("\r\n") + "\r\n"),
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let lines = lines(&output);
+    assert_eq!(lines.len(), input.len(), "{lines:#?}");
+    assert_eq!(lines[1], json!({"id": 2, "verdict": "yes"}));
+    for (at, id, error) in [
+        (0, json!(null), "line 1: it is empty"),
+        (2, json!(null), "line 3: it is empty"),
+        (
+            3,
+            json!(4),
+            "line 4: the old schema cannot be read: `type` stands twice in one object",
+        ),
+        (4, json!(5), "line 5: `new` stands twice in it"),
+        (5, json!(null), "line 6: `id` stands twice in it"),
+        (6, json!(8), "line 7: it has no `new`"),
+        (7, json!(null), "line 8: it is empty"),
+    ] {
+        assert_eq!(
+            (&lines[at]["id"], &lines[at]["verdict"]),
+            (&id, &json!("unproven"))
+        );
+        let said = lines[at]["error"].as_str().unwrap();
+        assert!(said.starts_with(error), "{said}");
+    }
+}
+
+#[test]
 fn a_pair_that_needs_too_long_does_not_hold_up_the_others() {
     // Branches that overlap everywhere, so that no short proof is to be had.
     let branch = |at: usize, more: u64| json!({"properties": {format!("a{at}"): {"minimum": at}, format!("b{at}"): {"multipleOf": at + 2}}, "minProperties": at as u64 % 3 + more});

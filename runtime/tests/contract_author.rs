@@ -264,3 +264,151 @@ fn what_cannot_be_imported_ends_with_2_and_a_reason() {
         assert_eq!(output.status.code(), Some(2), "{gone}");
     }
 }
+
+const ORDER: &str = "apiVersion: v3.1.0
+kind: DataContract
+id: order
+version: 1.0.0
+status: active
+schema:
+  - name: order
+    customProperties:
+      - {property: lockstep.owner, value: shop}
+    quality:
+      - name: vendor_there
+        type: custom
+        engine: lockstep
+        implementation: {field: vendor, exists: vendor.id}
+    properties:
+      - {name: id, logicalType: string, primaryKey: true, required: true}
+      - {name: buyer, logicalType: string, relationships: [{to: customers.id}]}
+      - {name: vendor, logicalType: string}
+";
+
+/// What leads nowhere is an error at its place, also where one file is named, and stops a release.
+#[test]
+fn a_reference_that_leads_nowhere_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    done(path, &["contract", "init", "customer", "--owner", "crm"]);
+    fs::create_dir_all(path.join("contracts/order")).unwrap();
+    let file = "contracts/order/order.odcs.yaml";
+    fs::write(path.join(file), ORDER).unwrap();
+    for args in [&["contract", "lint"][..], &["contract", "lint", file]] {
+        let output = lockstep(path, args);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let place = format!(
+            "{file}:17:67: error[LS-C050]: `buyer` refers to `customers.id`, and no contract here describes `customers`\n"
+        );
+        assert!(said.contains(&place), "{said}");
+        assert!(said.contains("help: did you mean `customer`?"), "{said}");
+        assert!(
+            said.contains(&format!(
+                "{file}:14:49: error[LS-C050]: `vendor` refers to `vendor.id`"
+            )),
+            "{said}"
+        );
+        assert!(said.contains(": 2 errors"), "{said}");
+    }
+    let refused = lockstep(path, &["contract", "release", "order", "--dry-run"]);
+    assert_eq!(refused.status.code(), Some(1));
+    // Whatever does not need the references works on.
+    done(path, &["contract", "gen", "jsonschema", file]);
+
+    let mended = ORDER
+        .replace("customers.id", "customer.id")
+        .replace("exists: vendor.id", "notNull: true");
+    fs::write(path.join(file), mended).unwrap();
+    done(path, &["contract", "lint", "--fail-on", "warning"]);
+    done(path, &["contract", "lint", file]);
+    // A neighbour with errors may well be what is meant.
+    let customer = path.join("contracts/customer/customer.odcs.yaml");
+    let sound = fs::read_to_string(&customer).unwrap();
+    fs::write(
+        &customer,
+        sound.replace("logicalType: object", "logicalTyp: object"),
+    )
+    .unwrap();
+    done(path, &["contract", "lint", file]);
+}
+
+/// Tables that are imported one by one refer to each other by their entities.
+#[test]
+fn imported_tables_refer_to_entities_and_pass_lint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let db = rusqlite::Connection::open(path.join("shop.db")).unwrap();
+    db.execute_batch(
+        "CREATE TABLE kunden (nr INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
+         CREATE TABLE orders (id INTEGER PRIMARY KEY, buyer INTEGER REFERENCES kunden(nr), first INTEGER REFERENCES orders(id)) STRICT;",
+    )
+    .unwrap();
+    let import = |table: &str, entity: &str, out: &str| {
+        let args = [
+            "contract",
+            "import",
+            "table",
+            "--url",
+            "sqlite:shop.db",
+            "--table",
+            table,
+            "--entity",
+            entity,
+            "--owner",
+            "shop",
+            "--out",
+            out,
+        ];
+        let output = lockstep(path, &args);
+        assert_eq!(output.status.code(), Some(0));
+        let said = String::from_utf8(output.stderr).unwrap();
+        (
+            said,
+            fs::read_to_string(path.join(format!("{out}/{entity}/{entity}.odcs.yaml"))).unwrap(),
+        )
+    };
+    // The other table has no contract yet.
+    let (said, order) = import("orders", "order", "early");
+    assert!(
+        said.contains("the reference to `kunden.nr` is left out"),
+        "{said}"
+    );
+    assert!(
+        order.contains("to: order.id") && !order.contains("kunden.nr\n"),
+        "{order}"
+    );
+    done(path, &["contract", "lint", "early"]);
+
+    let (_, customer) = import("kunden", "customer", "contracts");
+    assert!(customer.contains("physicalName: kunden"), "{customer}");
+    let (said, order) = import("orders", "order", "contracts");
+    assert!(
+        order.contains("to: customer.nr") && order.contains("to: order.id"),
+        "{order}"
+    );
+    assert!(!said.contains("left out"), "{said}");
+    done(path, &["contract", "lint"]);
+
+    // A mapping tells the same, and what a column is called.
+    done(
+        path,
+        &[
+            "contract", "init", "client", "--owner", "crm", "--out", "mapped",
+        ],
+    );
+    let config = "contracts = \"mapped\"\n[systems.shop]\nconnector = \"sqlite\"\npath = \"shop.db\"\n[systems.shop.map.client]\ntable = \"kunden\"\n[systems.shop.map.client.fields]\nid = { column = \"nr\" }\n";
+    fs::write(path.join("lockstep.toml"), config).unwrap();
+    let order = done(
+        path,
+        &[
+            "contract",
+            "import",
+            "table",
+            "shop.orders",
+            "--entity",
+            "order",
+        ],
+    );
+    assert!(order.contains("to: client.id"), "{order}");
+}

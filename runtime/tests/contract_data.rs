@@ -162,7 +162,10 @@ fn good_data_of_every_form_is_clean() {
         let tested = json(&output);
         assert_eq!(output.status.code(), Some(0), "{tested}");
         assert_eq!(tested["notes"].as_array().unwrap().len(), notes, "{tested}");
-        assert_eq!(verdict(&tested, "customer_exists")["verdict"], "not_judged");
+        let unjudged = verdict(&tested, "customer_exists");
+        assert_eq!(unjudged["verdict"], "not_judged");
+        let cure = "give records of `customer` with their `id`: add `--data customer=FILE`";
+        assert_eq!(unjudged["help"], cure);
     }
     let args = [
         "contract",

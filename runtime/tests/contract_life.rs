@@ -638,3 +638,115 @@ fn only_what_fails_asks_for_an_approval() {
         );
     }
 }
+
+/// A release between others cannot go unseen, without Git either.
+#[test]
+fn a_gap_between_releases_is_found() {
+    let Some(work) = Work::new() else { return };
+    let release = || assert_eq!(work.run(&["release", "--all"]).status.code(), Some(0));
+    release();
+    for n in 0..2 {
+        let field = format!("      - {{name: f{n}, logicalType: string}}\n      - {{name: note,");
+        work.edit("      - {name: note,", &field);
+        release();
+    }
+    let lock = |version: &str| format!("contracts/customer/releases/{version}.lock.json");
+    assert!(work.read(&lock("1.2.0")).contains("\"after\": \"1.1.0\""));
+    assert_eq!(work.run(&["lint"]).status.code(), Some(0));
+    let text = work.read(&lock("1.1.0"));
+    std::fs::remove_file(work.at(&lock("1.1.0"))).unwrap();
+    for args in [
+        &["lint"][..],
+        &["lint", "contracts/customer/customer.odcs.yaml"],
+        &["release", "--all"],
+    ] {
+        let output = work.run(args);
+        let said = out(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("error[LS-K025]: version 1.1.0 of `acme-customer` was released before 1.2.0 and is gone"), "{said}");
+        assert!(
+            said.contains("git log -- contracts/customer/releases/1.1.0.lock.json"),
+            "{said}"
+        );
+    }
+    work.write(&lock("1.1.0"), &text);
+    assert_eq!(work.run(&["lint"]).status.code(), Some(0));
+}
+
+/// Only what differs in an edited release is shown, not all of it.
+#[test]
+fn an_edited_release_shows_the_edit() {
+    let Some(work) = Work::new() else { return };
+    assert_eq!(work.run(&["release", "--all"]).status.code(), Some(0));
+    work.commit("release");
+    let lock = "contracts/customer/releases/1.0.0.lock.json";
+    let text = work.read(lock);
+    work.write(
+        lock,
+        &text.replace("\"status\": \"active\"", "\"status\": \"retired\""),
+    );
+    let (_, report) = work.breaking(&[]);
+    let finding = &report["findings"];
+    let finding = finding
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["rule"] == "LSC-RELEASE-EDITED")
+        .unwrap();
+    assert_eq!(finding["old"].to_string(), "{\"status\":\"active\"}");
+    assert_eq!(finding["new"].to_string(), "{\"status\":\"retired\"}");
+    std::fs::remove_file(work.at(lock)).unwrap();
+    let (_, report) = work.breaking(&[]);
+    assert_eq!(report["findings"][0]["old"], "1.0.0");
+}
+
+/// A reference that never led anywhere is mended without anybody's leave.
+#[test]
+fn a_dead_reference_is_mended_without_an_approval() {
+    let Some(work) = Work::new() else { return };
+    let order = "apiVersion: v3.1.0\nkind: DataContract\nid: order\nversion: 1.0.0\nstatus: active\nschema:\n  - name: order\n    customProperties:\n      - {property: lockstep.owner, value: shop}\n    properties:\n      - {name: id, logicalType: string, primaryKey: true, required: true}\n      - {name: buyer, logicalType: string, relationships: [{to: customers.id}]}\n";
+    let file = "contracts/order/order.odcs.yaml";
+    work.write(file, order);
+    work.commit("an order that leads nowhere");
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (1, vec!["LS-C050"]), "{report}");
+
+    work.write(
+        file,
+        &order
+            .replace("customers.id", "customer.id")
+            .replace("version: 1.0.0", "version: 1.1.0"),
+    );
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (0, vec![]), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("led nowhere and leads elsewhere now"),
+        "{report}"
+    );
+    work.write(
+        file,
+        &order
+            .replace(", relationships: [{to: customers.id}]", "")
+            .replace("version: 1.0.0", "version: 1.1.0"),
+    );
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (0, vec![]), "{report}");
+
+    // One that led somewhere is somebody's.
+    work.write(file, &order.replace("customers.id", "customer.id"));
+    work.commit("mended");
+    work.write(
+        file,
+        &order
+            .replace("customers.id", "customer.name")
+            .replace("version: 1.0.0", "version: 1.1.0"),
+    );
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!(
+        (exit, errors(&report)),
+        (1, vec!["LSC-REFERENCE-REMOVED"]),
+        "{report}"
+    );
+}

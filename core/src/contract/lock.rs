@@ -2,15 +2,16 @@
 //!
 //! A lock file is written once and never edited; its digest covers everything in it, so that an edit is found wherever the file is read.
 
-use serde_json::{Value as Json, json};
+use semver::Version;
+use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
 
 use super::load::lock as frozen;
 use super::{Contract, Loaded, document, schema};
 use crate::diagnostic::{Diagnostic, Place};
 
-/// The form of lock files that is written, and the newest that is read.
-pub const FORMAT: u64 = 1;
+/// The newest form of lock files that is read; a first release has the first one, which names none before it.
+pub const FORMAT: u64 = 2;
 
 /// A released version as it was read.
 #[derive(Clone, Debug)]
@@ -21,25 +22,32 @@ pub struct Lock {
     pub writer: Json,
     /// The schema that was published for readers.
     pub reader: Json,
+    /// The release before it, as far as the file tells.
+    pub after: Option<Version>,
     /// The contract's own digest, as [`digest`] gives it.
     pub digest: String,
 }
 
-/// Writes the lock file of a contract.
+/// Writes the lock file of a contract that follows the release `after`.
 #[must_use]
-pub fn write(loaded: &Loaded) -> String {
+pub fn write(loaded: &Loaded, after: Option<&Version>) -> String {
     let contract = document::write(&loaded.contract);
     let writer = schema::writer(&loaded.contract);
     let reader = schema::reader(&loaded.contract);
-    let seal = seal(&contract, &writer, &reader);
-    let lock = json!({
-        "format": FORMAT,
-        "contract": contract,
-        "writer": writer,
-        "reader": reader,
-        "digest": seal,
-    });
-    format!("{lock:#}\n")
+    let after = after.map(|after| Json::from(after.to_string()));
+    let seal = seal(&contract, &writer, &reader, after.as_ref());
+    let mut lock = Map::new();
+    lock.insert("format".to_owned(), (1 + u64::from(after.is_some())).into());
+    // Beside the next one, it shows that one between them is gone.
+    lock.extend(after.map(|after| ("after".to_owned(), after)));
+    let rest = [
+        ("contract", contract),
+        ("writer", writer),
+        ("reader", reader),
+    ];
+    lock.extend(rest.map(|(key, part)| (key.to_owned(), part)));
+    lock.insert("digest".to_owned(), seal.into());
+    format!("{:#}\n", Json::Object(lock))
 }
 
 /// Reads a lock file; `file` is the name shown in messages.
@@ -68,10 +76,10 @@ pub fn read(file: &str, text: &str) -> Result<Lock, Vec<Diagnostic>> {
         ]
     })?;
     let format = json.get("format").and_then(Json::as_u64);
-    if format != Some(FORMAT) {
+    if !format.is_some_and(|format| (1..=FORMAT).contains(&format)) {
         let message = match format {
             Some(format) => {
-                format!("the lock file is of form {format}; this version reads {FORMAT}")
+                format!("the lock file is of form {format}; this version reads 1 to {FORMAT}")
             }
             None => "the file is no lock file: it has no `format`".to_owned(),
         };
@@ -85,7 +93,9 @@ pub fn read(file: &str, text: &str) -> Result<Lock, Vec<Diagnostic>> {
         })
     };
     let (contract, writer, reader) = (part("contract")?, part("writer")?, part("reader")?);
-    if part("digest")?.as_str() != Some(seal(contract, writer, reader).as_str()) {
+    let after = json.get("after");
+    let seal = seal(contract, writer, reader, after);
+    if part("digest")?.as_str() != Some(seal.as_str()) {
         let message = "the lock file was edited after it was written: its digest does not fit";
         return Err(fault("LS-C048", message.to_owned(), RESTORE, "digest"));
     }
@@ -95,6 +105,7 @@ pub fn read(file: &str, text: &str) -> Result<Lock, Vec<Diagnostic>> {
         contract: loaded,
         writer: writer.clone(),
         reader: reader.clone(),
+        after: after.and_then(|after| after.as_str()?.parse().ok()),
     })
 }
 
@@ -105,8 +116,9 @@ pub fn digest(contract: &Contract) -> String {
 }
 
 /// The digest of all that a lock file freezes.
-fn seal(contract: &Json, writer: &Json, reader: &Json) -> String {
-    hash(&[contract, writer, reader])
+fn seal(contract: &Json, writer: &Json, reader: &Json, after: Option<&Json>) -> String {
+    let parts = [contract, writer, reader].into_iter().chain(after);
+    hash(&parts.collect::<Vec<_>>())
 }
 
 fn hash(parts: &[&Json]) -> String {

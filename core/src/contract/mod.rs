@@ -11,6 +11,7 @@ pub mod document;
 pub mod drift;
 pub mod edit;
 mod format;
+pub mod links;
 pub mod load;
 pub mod lock;
 pub mod migrate;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Context, Exit, any_error};
 use crate::config::{self, Config};
+use crate::contract::repository::is_unreadable;
 use crate::versions::Known;
 
 /// Look at everything before the start: configuration, contracts, systems, mappings, log
@@ -16,7 +17,7 @@ use crate::versions::Known;
     lockstep check\n  \
     lockstep check --offline          only the files, no system is opened\n  \
     lockstep check --json | jq .findings\n\n\
-    Exit codes: 0 clean (warnings allowed), 1 errors, 2 the configuration is unreadable or not TOML, 3 a system is out of reach or the log's folder cannot be written.")]
+    Exit codes: 0 clean (warnings allowed), 1 errors, 2 the configuration or a contract cannot be read (no TOML, no YAML, no contract there), 3 a system is out of reach or the log's folder cannot be written.")]
 pub(super) struct Args {
     /// Judge the configuration and the contracts only, without opening a system
     #[arg(long)]
@@ -46,7 +47,10 @@ impl Args {
         let (mut config, mut findings) = match config::load(&cx.file, &cx.registry) {
             Ok(loaded) => loaded,
             Err(findings) => {
-                let unreadable = |f: &Diagnostic| matches!(f.code, "LS-G001" | "LS-G002");
+                // A text that cannot be read is no finding about what it says.
+                let unreadable = |f: &Diagnostic| {
+                    matches!(f.code, "LS-G001" | "LS-G002" | "LS-G023") || is_unreadable(f)
+                };
                 let exit = if findings.iter().any(unreadable) {
                     Exit::Usage
                 } else {

@@ -146,6 +146,12 @@ pub const CODES: &[(&str, &str)] = &[
          Check: the names of the entities, and whether one contract is a copy of the other.\n\
          Safe: rename an entity, or move one of the contracts elsewhere.",
     ),
+    (
+        "LS-K025",
+        "A release is gone: a later one, or a migration, names it, and its file is not in `releases/`. Old events are read by it, and comparisons would miss it.\n\
+         Check: when the file went (`git log -- FILE`), and whether the later release was made on top of it.\n\
+         Safe: bring the file back as it was; a release is never made again under its number.",
+    ),
 ];
 
 #[cfg(test)]

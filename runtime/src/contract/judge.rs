@@ -5,16 +5,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
-use lockstep_core::contract::Loaded;
 use lockstep_core::contract::compat::{self, Circumstances, Side};
+use lockstep_core::contract::{Loaded, Reference};
 use lockstep_core::diagnostic::{Diagnostic, Place, Severity};
 use semver::Version;
+use serde_json::Value as Json;
 
 use super::approvals::{self, Approval, Past, Teams};
 use super::base::Older;
 use super::changelog::{Breach, Change, changes};
 use super::consumers::Consumers;
 use super::files::Files;
+use super::links;
 use super::report::Item;
 use super::repository::{Entry, Release, Repository, in_parallel};
 
@@ -152,6 +154,8 @@ pub struct Pair<'a> {
     pub new: Option<&'a Loaded>,
     /// Every release of the contract, the oldest first.
     pub releases: Vec<&'a Release>,
+    /// References of the version before that led nowhere and never did.
+    pub dead: Vec<Reference>,
 }
 
 /// The pairs of versions that belong together: by id and entity, else by what is left over on both sides.
@@ -169,6 +173,7 @@ pub fn pairs<'a>(new: &'a Repository, before: &'a Before) -> Vec<Pair<'a>> {
         .iter()
         .filter(|old| !now.iter().any(|now| now.name() == old.name()))
         .collect();
+    let known = links::before(new, before);
     let mut pairs = Vec::new();
     for unit in now.iter().filter(|unit| unit.asked) {
         // One that got another id or entity is still the same if its file or its other name is.
@@ -183,10 +188,14 @@ pub fn pairs<'a>(new: &'a Repository, before: &'a Before) -> Vec<Pair<'a>> {
                 .copied()
         });
         left.retain(|other| found.is_none_or(|found| found.name() != other.name()));
+        let releases = releases(new, before, found.unwrap_or(unit).id());
+        let old = found.map(|old| old.loaded);
+        let last = releases.last().map(|last| &last.loaded);
         pairs.push(Pair {
-            old: found.map(|old| old.loaded),
+            old,
             new: Some(unit.loaded),
-            releases: releases(new, before, found.unwrap_or(unit).id()),
+            dead: links::dead(&known, old.or(last).map(|old| &old.contract)),
+            releases,
         });
     }
     for unit in left {
@@ -197,6 +206,7 @@ pub fn pairs<'a>(new: &'a Repository, before: &'a Before) -> Vec<Pair<'a>> {
                 old: Some(unit.loaded),
                 new: None,
                 releases: releases(new, before, unit.id()),
+                dead: Vec::new(),
             });
         }
     }
@@ -243,7 +253,7 @@ fn units(repository: &Repository, by_releases: bool) -> Vec<Unit<'_>> {
 }
 
 /// Whether everything below the roots was asked for.
-fn is_whole(repository: &Repository) -> bool {
+pub(super) fn is_whole(repository: &Repository) -> bool {
     repository
         .files
         .roots
@@ -289,6 +299,7 @@ pub fn compare(pair: &Pair<'_>, setting: &Setting<'_>) -> Vec<Item> {
     let around = Circumstances {
         today: setting.today,
         consumers: &consumers,
+        dead: &pair.dead,
     };
     let releases: Vec<Side<'_>> = pair
         .releases
@@ -356,14 +367,18 @@ fn releases_kept(new: &Repository, old: &Repository) -> Vec<Item> {
         let now = new.files.by_path.get(&release.file);
         let moved = new.release(&contract.id, &contract.version);
         let before = side(&release.loaded);
+        let edited = now.and_then(|now| now.as_ref().ok());
+        let edited = edited.and_then(|text| serde_json::from_str::<Json>(text).ok());
+        let document = edited.as_ref().and_then(|lock| lock.get("contract"));
         let finding = match (now, moved) {
             (Some(Ok(now)), _) if now == was => continue,
             (None, Some(moved)) if new.files.text(&moved.file) == Some(was) => continue,
             // An edited release may not be readable any more, and is edited all the same.
             (Some(_), now) | (None, now @ Some(_)) => {
-                compat::release_edited(before, Some(now.map_or(before, |now| side(&now.loaded))))
+                let now = now.map_or(before, |now| side(&now.loaded));
+                compat::release_edited(before, Some(now), document)
             }
-            (None, None) => compat::release_edited(before, None),
+            (None, None) => compat::release_edited(before, None, None),
         };
         let mut item = Item::from(finding);
         item.hint = Some(old.files.commit.as_ref().map_or_else(

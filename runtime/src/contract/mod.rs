@@ -16,6 +16,7 @@ pub mod git;
 pub mod import;
 pub mod judge;
 pub mod library;
+pub mod links;
 pub mod migrations;
 pub mod release;
 pub mod report;

@@ -14,7 +14,8 @@ use semver::Version;
 use super::Trouble;
 use super::changelog::changes;
 use super::files::{RELEASE, reason, shown};
-use super::judge::{self, Pair, Setting};
+use super::judge::{self, Before, Pair, Setting};
+use super::links;
 use super::migrations;
 use super::report::Item;
 use super::repository::{Entry, Release, Repository};
@@ -164,7 +165,7 @@ impl Plan {
             file: PathBuf::from(&self.file),
             text: (*edited != **text).then_some(edited),
             lock,
-            frozen: contract::lock::write(&loaded),
+            frozen: contract::lock::write(&loaded, self.last.as_ref()),
         }))
     }
 }
@@ -242,6 +243,10 @@ fn judged(
     let pair = Pair {
         old: releases.last().map(|last| &last.loaded),
         new: Some(&loaded),
+        dead: links::dead(
+            &links::before(repository, &Before::Releases),
+            releases.last().map(|last| &last.loaded.contract),
+        ),
         releases,
     };
     let mut items = judge::compare(&pair, setting);

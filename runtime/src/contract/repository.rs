@@ -3,11 +3,12 @@
 //! Owns which file belongs to which contract and what is wrong with the files as a whole; what is wrong inside a text is said by `core`.
 //! Works the same over a folder and over an older commit; everything is in memory, so the same repository is judged however long that takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
 
-use lockstep_core::contract::{self, Library, Loaded};
+use lockstep_core::contract::lock::Lock;
+use lockstep_core::contract::{self, Contract, Library, Loaded};
 use lockstep_core::diagnostic::{Diagnostic, Place, Severity};
 use semver::Version;
 
@@ -34,6 +35,8 @@ pub struct Repository {
     pub broken: Vec<String>,
     /// Whether a contract could not be read at all.
     pub unreadable: bool,
+    /// Whether a contract, asked for or not, is not among `contracts` because of its errors.
+    pub incomplete: bool,
 }
 
 /// A contract of a repository.
@@ -56,6 +59,8 @@ pub struct Release {
     pub loaded: Loaded,
     /// The digest of the contract.
     pub digest: String,
+    /// The release before it, as far as its file tells.
+    pub after: Option<Version>,
 }
 
 impl Entry {
@@ -101,6 +106,7 @@ impl Repository {
                 let asked = root.asks_for(below);
                 match (text, sort) {
                     (Err(finding), _) => {
+                        repository.incomplete |= sort == Sort::Contract;
                         repository.unreadable |= asked && sort == Sort::Contract;
                         repository.findings.push(finding.clone());
                         if asked && sort == Sort::Contract {
@@ -140,6 +146,7 @@ impl Repository {
             key(a).cmp(&key(b))
         });
         repository.check_names();
+        repository.check_gaps();
         repository.check_migrations();
         repository
     }
@@ -147,6 +154,7 @@ impl Repository {
     fn take(&mut self, text: &Text<'_>, outcome: Outcome) {
         match outcome {
             Outcome::Contract(contracts, findings) => {
+                self.incomplete |= contracts.is_empty();
                 self.looked_at
                     .extend(text.asked.then(|| text.path.to_owned()));
                 if text.asked {
@@ -167,10 +175,11 @@ impl Repository {
                     });
                 }
             }
-            Outcome::Release(Ok((loaded, digest))) => self.releases.push(Release {
+            Outcome::Release(Ok(lock)) => self.releases.push(Release {
                 file: text.path.to_owned(),
-                loaded: *loaded,
-                digest,
+                loaded: lock.contract,
+                digest: lock.digest,
+                after: lock.after,
             }),
             Outcome::Release(Err(findings)) => self.findings.extend(findings),
             Outcome::Type(findings) if text.asked => self.findings.extend(findings),
@@ -276,6 +285,73 @@ impl Repository {
         self.findings.extend(findings);
     }
 
+    /// Finds releases that a later one, or a migration, shows to be gone.
+    ///
+    /// A later release names the one that it followed; older files do not, but a migration leads from one release to the next.
+    fn check_gaps(&mut self) {
+        let mut findings = Vec::new();
+        let mut told: BTreeSet<(&str, &Version)> = BTreeSet::new();
+        let named = self.releases.iter().filter_map(|release| {
+            let contract = &release.loaded.contract;
+            Some((contract, release.after.as_ref()?, &release.file))
+        });
+        let releases = self.releases.iter();
+        let releases = releases.map(|release| (&release.loaded.contract, &release.file));
+        let entries = self.contracts.iter().filter(|entry| entry.asked);
+        let entries = entries.map(|entry| (&entry.loaded.contract, &entry.file));
+        let moved = releases.chain(entries).flat_map(|(contract, file)| {
+            let between = contract.migrations.iter();
+            let between = between.flat_map(|one| [&one.from, &one.to]);
+            let between = between.filter(|version| self.is_between(contract, version));
+            between.map(move |version| (contract, version, file))
+        });
+        for (contract, version, file) in named.chain(moved) {
+            let id = contract.id.as_str();
+            let folder = self.releases_folder(contract, file);
+            let lock = format!("{folder}{version}{}", files::RELEASE);
+            // One that cannot be read is a finding of its own; releases without their contract may be only a few that were named.
+            let there = self.release(id, version).is_some()
+                || self.files.by_path.contains_key(&lock)
+                || self.contract(id).is_none();
+            if there || !told.insert((id, version)) {
+                continue;
+            }
+            let message = format!(
+                "version {version} of `{id}` was released before {} and is gone from `{folder}`",
+                contract.version
+            );
+            let quoted = super::git::quoted(&lock);
+            findings.push(
+                Diagnostic::error("LS-K025", message)
+                    .at(Place::in_text(file, "", 0, 0))
+                    .help(format!(
+                        "bring the file back: `git log -- {quoted}` finds the commit that has it"
+                    )),
+            );
+        }
+        self.findings.extend(findings);
+    }
+
+    /// Whether a version lies between two releases of a contract.
+    fn is_between(&self, contract: &Contract, version: &Version) -> bool {
+        let mut versions = self.releases_of(&contract.id);
+        let mut later = self.releases_of(&contract.id);
+        versions.any(|release| release.loaded.contract.version < *version)
+            && later.any(|release| release.loaded.contract.version > *version)
+    }
+
+    /// The folder of the releases of a contract, which a file of it tells where the contract is not here.
+    fn releases_folder(&self, contract: &Contract, file: &str) -> String {
+        let entry = self.contract(&contract.id);
+        entry.map_or_else(
+            || {
+                file.rsplit_once('/')
+                    .map_or_else(String::new, |(folder, _)| format!("{folder}/"))
+            },
+            Entry::releases_folder,
+        )
+    }
+
     /// Finds contracts of one name and releases in the wrong place.
     fn check_names(&mut self) {
         let mut findings = Vec::new();
@@ -354,7 +430,7 @@ impl Repository {
 }
 
 /// Whether a finding says that a text cannot be read at all.
-fn is_unreadable(finding: &Diagnostic) -> bool {
+pub(crate) fn is_unreadable(finding: &Diagnostic) -> bool {
     matches!(finding.code, "LS-C001" | "LS-C002" | "LS-K008")
 }
 
@@ -370,14 +446,14 @@ struct Text<'a> {
 
 enum Outcome {
     Contract(Vec<Loaded>, Vec<Diagnostic>),
-    Release(Result<(Box<Loaded>, String), Vec<Diagnostic>>),
+    Release(Result<Box<Lock>, Vec<Diagnostic>>),
     Type(Vec<Diagnostic>),
 }
 
 impl Text<'_> {
     fn load(&self, files: &Files) -> Outcome {
         if self.sort == Sort::Release {
-            return Outcome::Release(read_release(self.path, self.text));
+            return Outcome::Release(contract::lock::read(self.path, self.text).map(Box::new));
         }
         let shelf = Shelf {
             files,
@@ -401,11 +477,6 @@ impl Text<'_> {
         }
         Outcome::Contract(linted.contracts, linted.findings)
     }
-}
-
-fn read_release(path: &str, text: &str) -> Result<(Box<Loaded>, String), Vec<Diagnostic>> {
-    let lock = contract::lock::read(path, text)?;
-    Ok((Box::new(lock.contract), lock.digest))
 }
 
 /// The shared types of a root; nothing outside of it can be reached, because only its own files were read.

@@ -3,7 +3,7 @@
 //! `core` judges; this module hands it records from files and systems and keeps what it says.
 
 use lockstep_core::contract::check::lines::{self, LineChecker};
-use lockstep_core::contract::check::sets::{Held, SetResult, SetRules};
+use lockstep_core::contract::check::sets::{Held, Referenced, SetResult, SetRules};
 use lockstep_core::contract::check::tally::{Counted, Example, Tally};
 use lockstep_core::contract::{Contract, Outcome, Tolerance, Violation};
 use lockstep_core::error::Result;
@@ -120,6 +120,9 @@ pub struct RuleResult {
     pub message: String,
     /// The first records that break it.
     pub examples: Vec<Shown>,
+    /// What to give so that it can be judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
 }
 
 /// Whether a rule over many records holds.
@@ -196,9 +199,14 @@ impl<'c> Trial<'c> {
         self.sets.add(row, at);
     }
 
-    /// The results; `now` is what freshness is measured against.
+    /// The results; `now` is what freshness is measured against, and `cure` says how to give what a rule could not be judged without.
     #[must_use]
-    pub fn finish(self, now: jiff::Timestamp, mut notes: Vec<String>) -> Tested {
+    pub fn finish(
+        self,
+        now: jiff::Timestamp,
+        mut notes: Vec<String>,
+        cure: &dyn Fn(&Referenced) -> String,
+    ) -> Tested {
         let of = |outcome| self.tally.records_of(outcome);
         let outcomes = Outcomes {
             pass: of(Outcome::Pass),
@@ -208,7 +216,10 @@ impl<'c> Trial<'c> {
             halt: of(Outcome::Halt),
         };
         let rules: Vec<RuleResult> = match self.whole {
-            true => self.sets.finish(now).into_iter().map(Into::into).collect(),
+            true => {
+                let results = self.sets.finish(now).into_iter();
+                results.map(|result| RuleResult::of(result, cure)).collect()
+            }
             false => Vec::new(),
         };
         if !self.others.is_empty() {
@@ -321,9 +332,10 @@ impl From<&Example> for Shown {
     }
 }
 
-impl From<SetResult> for RuleResult {
-    fn from(result: SetResult) -> RuleResult {
+impl RuleResult {
+    fn of(result: SetResult, cure: &dyn Fn(&Referenced) -> String) -> RuleResult {
         RuleResult {
+            help: result.lacks.as_ref().map(cure),
             share: result.share(),
             rule: result.rule,
             fields: result.fields,

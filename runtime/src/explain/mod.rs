@@ -2,7 +2,6 @@
 //!
 //! The pages stand beside the code that gives them; this module only brings the tables together.
 
-use lockstep_core::diagnostic::nearest;
 use lockstep_core::{contract, gate};
 
 use crate::{
@@ -41,12 +40,6 @@ pub fn page(code: &str) -> Option<(&'static str, &'static str)> {
     pages()
         .into_iter()
         .find(|(known, _)| known.eq_ignore_ascii_case(code.trim()))
-}
-
-/// The known code that is nearest to what somebody wrote.
-#[must_use]
-pub fn meant(code: &str) -> Option<&'static str> {
-    nearest(code, pages().into_iter().map(|(known, _)| known))
 }
 
 #[cfg(test)]

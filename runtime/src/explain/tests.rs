@@ -27,11 +27,9 @@ fn codes_are_unique_and_well_formed() {
 }
 
 #[test]
-fn codes_are_found_in_any_case_and_near_ones_suggested() {
+fn codes_are_found_in_any_case() {
     assert_eq!(page(" ls-g003 ").unwrap().0, "LS-G003");
     assert_eq!(page("LS-G999"), None);
-    assert_eq!(meant("LSG003"), Some("LS-G003"));
-    assert_eq!(meant("nonsense"), None);
 }
 
 #[test]

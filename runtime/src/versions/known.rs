@@ -304,6 +304,8 @@ impl Known {
         let ours = Kept::of(Arc::clone(contract));
         if let Some(same) = same
             && same.digest != ours.digest
+            // A text between two versions is told as that, with its cure.
+            && contract.ahead().is_none()
             && same.taken.is_empty()
         {
             let error = super::another(same, &ours);

@@ -56,6 +56,8 @@ pub struct SetResult {
     pub message: String,
     /// The first records that break it; their places, not their values.
     pub examples: Vec<Example>,
+    /// What it was not given, where it could not be judged for that.
+    pub lacks: Option<Referenced>,
 }
 
 /// Whether a rule over many records holds.
@@ -361,7 +363,20 @@ impl SetRule {
         if verdict == Held::No && self.broken == 0 {
             self.broken = 1;
         }
+        let lacks = match self.state {
+            State::Exists {
+                entity,
+                field,
+                known: None,
+            } => Some(Referenced {
+                entity,
+                field,
+                kind: self.kind,
+            }),
+            _ => None,
+        };
         SetResult {
+            lacks,
             rule: self.name,
             fields: self.names,
             outcome: self.outcome,

@@ -25,7 +25,7 @@ pub use finding::{Finding, Report, Side, Verdict};
 pub use govern::{Bump, added, govern, release_edited, removed};
 pub use rules::{RULES, RuleInfo};
 
-use super::{Compatibility, Direction};
+use super::{Compatibility, Direction, Reference};
 use crate::diagnostic::Severity;
 use structure::Draft;
 
@@ -36,6 +36,8 @@ pub struct Circumstances<'a> {
     pub today: jiff::civil::Date,
     /// Systems that rely on the entity, by the configurations, besides those that the contract names.
     pub consumers: &'a [String],
+    /// References of the older version that led nowhere and never did: nobody relied on them.
+    pub dead: &'a [Reference],
 }
 
 /// Compares the records of two versions.

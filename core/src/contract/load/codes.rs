@@ -195,6 +195,14 @@ pub const CODES: &[(&str, &str)] = &[
         "LS-C049",
         "The text cannot be edited or laid out without the danger of changing what it says: anchors, aliases, or an unusual layout stand in the way. Edit it by hand, or write the place in plain block style.",
     ),
+    (
+        "LS-C050",
+        "A relationship or an `exists` rule refers to an entity, or a property of one, that no contract of the folder has: every record would wait for what never comes, or be judged by nothing. Write the entity's and the property's own names (not those of a table), add the contract that is missing, or take the reference out.",
+    ),
+    (
+        "LS-C051",
+        "A property refers to one of a type whose values can never equal its own. Give both the same type, or refer to another property.",
+    ),
 ];
 
 #[cfg(test)]

@@ -109,7 +109,8 @@ fn plain(
     });
     let deprecation = deprecation(node, findings);
     let unique = unique(node, level, findings);
-    let reference = reference(node, level, findings);
+    let reference = reference(node, &pointer, level, reading);
+    let findings = &mut reading.findings;
     if level != Level::Entity {
         quality::nested(node, findings);
     }
@@ -175,7 +176,6 @@ fn marks(node: &Node, pointer: &str, name_at: Span, reading: &mut Reading<'_>) {
         ("unique", "unique"),
         ("class", "classification"),
         ("description", "description"),
-        ("reference", "relationships"),
         ("allowed", "enum"),
     ] {
         reading.mark_node(format!("{pointer}/{part}"), node.get(key));
@@ -451,7 +451,12 @@ fn unique(node: &Node, level: Level, findings: &mut Findings) -> bool {
 }
 
 /// The field of another entity that the value names: the first relationship to a single one.
-fn reference(node: &Node, level: Level, findings: &mut Findings) -> Option<Reference> {
+fn reference(
+    node: &Node,
+    pointer: &str,
+    level: Level,
+    reading: &mut Reading<'_>,
+) -> Option<Reference> {
     let mut found = None;
     for relationship in node.get("relationships").map_or(&[][..], Node::items) {
         let Some(to) = relationship.get("to") else {
@@ -459,9 +464,10 @@ fn reference(node: &Node, level: Level, findings: &mut Findings) -> Option<Refer
         };
         match to.text().and_then(referenced) {
             Some(reference) if level == Level::Entity && found.is_none() => {
+                reading.mark(format!("{pointer}/reference"), to.at);
                 found = Some(reference);
             }
-            _ => findings.warning(
+            _ => reading.findings.warning(
                 "LS-C035",
                 to.at,
                 "the relationship is not used",

@@ -130,6 +130,9 @@ impl Rules<'_> {
         for part in ["implementation", "arguments", "severity"] {
             reading.mark_node(format!("/rules/{name}/{part}"), check.get(part));
         }
+        let implementation = check.get("implementation");
+        let exists = implementation.and_then(|body| body.get("exists"));
+        reading.mark_node(format!("/rules/{name}/exists"), exists);
         self.rules.push(Rule {
             name,
             field: said.field,

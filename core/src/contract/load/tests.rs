@@ -410,6 +410,7 @@ fn every_code_that_is_used_is_explained() {
         include_str!("field/inner.rs"),
         include_str!("field/listed.rs"),
         include_str!("../edit.rs"),
+        include_str!("../links.rs"),
         include_str!("../lock.rs"),
         include_str!("migrations.rs"),
         include_str!("quality.rs"),

@@ -21,7 +21,7 @@ schema:
       - {name: email, logicalType: string, logicalTypeOptions: {maxLength: 80}}
 ";
     let loaded = load("thing.odcs.yaml", text, &NoLibrary).unwrap();
-    let lock = write(&loaded);
+    let lock = write(&loaded, None);
     (loaded, lock)
 }
 
@@ -65,13 +65,25 @@ fn an_edited_lock_is_refused_where_its_digest_stands() {
 }
 
 #[test]
+fn a_lock_names_the_release_before_it() {
+    let (loaded, first) = lock();
+    assert!(first.starts_with("{\n  \"format\": 1,\n  \"contract\""));
+    assert_eq!(read("l.json", &first).unwrap().after, None);
+    let before = Version::new(1, 1, 4);
+    let text = write(&loaded, Some(&before));
+    assert_eq!(read("l.json", &text).unwrap().after, Some(before));
+    let edited = text.replace("\"after\": \"1.1.4\"", "\"after\": \"1.1.3\"");
+    assert_eq!(read("l.json", &edited).unwrap_err()[0].code, "LS-C048");
+}
+
+#[test]
 fn what_is_no_lock_is_refused_with_a_place() {
     let (_, text) = lock();
     for bad in [
         "",
         "{",
         "[]",
-        "{\"format\": 2}",
+        "{\"format\": 3}",
         "{\"format\": 1}",
         &text[..text.len() / 2],
         &text.replace("\"format\": 1", "\"format\": \"1\""),
@@ -87,7 +99,7 @@ proptest! {
 
     #[test]
     fn every_contract_survives_its_lock(contract in contracts()) {
-        let text = write(&Loaded { contract: contract.clone(), places: Default::default(), findings: vec![] });
+        let text = write(&Loaded { contract: contract.clone(), places: Default::default(), findings: vec![] }, None);
         let lock = read("l.json", &text);
         let lock = lock.unwrap_or_else(|found| panic!("{found:#?}\n{text}"));
         prop_assert_eq!(lock.contract.contract, contract);

@@ -1,10 +1,12 @@
 //! `lockstep contract breaking`: what a change of contracts breaks, and for whom.
 
+use lockstep_core::diagnostic::Severity;
+
 use super::opening::{Comparison, Paths, Reporting, today};
 use crate::cli::{Context, Exit};
 use crate::contract::judge::{self, Setting};
 use crate::contract::report::{Item, Report};
-use crate::contract::{Trouble, release};
+use crate::contract::{Trouble, links, release};
 
 /// Stop changes that break somebody
 ///
@@ -44,6 +46,9 @@ impl Args {
         items.extend(judge::judge(&repository, &before, &setting));
         // Warnings about a contract by itself are the business of `lint`; what has errors cannot be compared.
         items.extend(repository.obstacles().map(Item::from));
+        let dangling = links::dangling(&repository).into_iter();
+        let dangling = dangling.filter(|finding| finding.severity == Severity::Error);
+        items.extend(dangling.map(Item::from));
         let astray = release::astray(&repository, &setting);
         items.extend(astray.into_iter().map(Item::from));
         let unreadable = !repository.broken.is_empty();

@@ -239,7 +239,11 @@ schema:
     fn a_lock_is_read_as_the_contract_it_froze() {
         let folder = tempfile::tempdir().unwrap();
         let loaded = open(&written(folder.path(), "old.yaml", OLD)).unwrap();
-        let lock = written(folder.path(), "1.0.0.lock.json", &lock::write(&loaded));
+        let lock = written(
+            folder.path(),
+            "1.0.0.lock.json",
+            &lock::write(&loaded, None),
+        );
         assert_eq!(open(&lock).unwrap().contract.fields, loaded.contract.fields);
     }
 

@@ -6,11 +6,15 @@ use lockstep_core::Shape;
 use lockstep_core::connector::{DynReader, OpenContext, Page, RawConfig};
 use lockstep_core::error::Error;
 
+use super::neighbours;
 use super::written::{Document, Out, Written, definition, open};
 use crate::cli::{Context, Exit};
 use crate::config::preflight::{self, within_deadline};
 use crate::contract::data;
 use crate::contract::import::{self, Asked, Draft, Imported, sample};
+
+/// How names of files end; others are folders.
+const ENDINGS: &[&str] = &[".yaml", ".yml"];
 
 /// Make a contract from another form
 ///
@@ -120,7 +124,11 @@ struct Table {
 
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
-        let asked = self.asked.asked();
+        let mut asked = self.asked.asked();
+        if let Some(system) = self.form.has_tables() {
+            let out = Out::of(self.asked.out.as_deref(), ENDINGS);
+            asked.others = neighbours::others(cx, &out, system);
+        }
         let (file, drafts) = match self.form.drafts(cx, &asked).await {
             Ok(drafts) => drafts,
             Err(exit) => return exit,
@@ -176,6 +184,7 @@ impl Options {
             entity: self.entity.clone(),
             key: self.key.clone(),
             owner: self.owner.clone(),
+            others: Vec::new(),
         }
     }
 }
@@ -199,10 +208,26 @@ pub(super) fn finish(cx: &Context, source: &str, drafts: Vec<Draft>, out: Option
             }
         }
     }
-    Written::new(documents, findings).finish(cx, &Out::of(out, &[".yaml", ".yml"]), true, "---")
+    Written::new(documents, findings).finish(cx, &Out::of(out, ENDINGS), true, "---")
 }
 
 impl Form {
+    /// Whether tables come out, whose foreign keys lead to other entities; if so, the one system that they are of.
+    fn has_tables(&self) -> Option<Option<&str>> {
+        match self {
+            Form::Table(table) => {
+                let source = table.source.as_deref().and_then(|s| s.split_once('.'));
+                Some(
+                    source
+                        .map(|(system, _)| system)
+                        .or(table.mapping.as_deref()),
+                )
+            }
+            Form::Sql { .. } => Some(None),
+            _ => None,
+        }
+    }
+
     /// The drafts, and the name of what they come from.
     async fn drafts(&self, cx: &Context, asked: &Asked) -> Result<(String, Vec<Draft>), Exit> {
         let done = |source: &str, imported: Imported| match imported {

@@ -6,7 +6,7 @@ use crate::contract::consumers::Consumers;
 use crate::contract::judge::{self, Before, Setting};
 use crate::contract::report::Item;
 use crate::contract::repository::Repository;
-use crate::contract::{Trouble, approvals, release};
+use crate::contract::{Trouble, approvals, links, release};
 
 /// Look for mistakes in contracts
 ///
@@ -51,6 +51,7 @@ impl Args {
             .findings
             .iter()
             .cloned()
+            .chain(links::dangling(&repository))
             .chain(approvals)
             .chain(astray)
             .map(Item::from)

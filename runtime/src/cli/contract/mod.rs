@@ -13,6 +13,7 @@ mod import;
 mod init;
 mod lint;
 mod named;
+mod neighbours;
 mod opening;
 mod profile;
 mod raw;

@@ -3,10 +3,11 @@
 //! Questions are answered in worker processes, this same binary with a hidden option: one that takes too long, grows too large or dies is replaced, and its question is unproven.
 //! The decision itself is [`lockstep_core::contract::contain`]'s.
 
+mod line;
 mod pool;
 mod worker;
 
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -18,11 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
+use self::line::{Numbered, Pair};
 use self::pool::Pool;
 use crate::cli::{Context, Exit};
 
-/// Longest line of a file of pairs.
-const LINE_BYTES_MAX: u64 = 64 << 20;
 /// Most lines read ahead.
 const LINES_MAX: usize = 64;
 
@@ -124,17 +124,6 @@ impl Answer {
     }
 }
 
-/// A line of a file of pairs; what else stands in it is the asker's business.
-#[derive(Deserialize)]
-struct Pair {
-    #[serde(default)]
-    id: Option<Box<RawValue>>,
-    #[serde(default)]
-    old: Option<Box<RawValue>>,
-    #[serde(default)]
-    new: Option<Box<RawValue>>,
-}
-
 /// A question as it goes to a worker.
 #[derive(Serialize)]
 struct Question<'a> {
@@ -224,7 +213,7 @@ impl Options {
         let pool = Pool::new(workers);
         let (lines, taken) = mpsc::channel(LINES_MAX);
         // Reading blocks, so it has a thread of its own; it ends with the input or when nobody takes its lines.
-        std::thread::spawn(move || read_lines(input, &lines));
+        std::thread::spawn(move || line::read(input, &lines));
         let lines = stream::unfold(taken, |mut taken| async move {
             let line = taken.recv().await?;
             Some((line, taken))
@@ -236,85 +225,42 @@ impl Options {
             .buffered(workers * 8);
         let mut answers = std::pin::pin!(answers);
         while let Some(line) = answers.next().await {
-            if let Some(line) = line {
-                cx.output.json(&line);
-            }
+            cx.output.json(&line);
         }
         Exit::Clean
     }
 }
 
-/// Passes on lines, or what is wrong with them.
-fn read_lines(mut input: Box<dyn BufRead + Send>, lines: &mpsc::Sender<Result<String, String>>) {
-    loop {
-        let mut bytes = Vec::new();
-        let read = (&mut input)
-            .take(LINE_BYTES_MAX)
-            .read_until(b'\n', &mut bytes);
-        let (line, last) = match read {
-            Ok(0) => return,
-            Ok(_) => (
-                String::from_utf8(bytes).map_err(|_| "the line is not UTF-8".to_owned()),
-                false,
-            ),
-            Err(error) => (Err(format!("the line cannot be read: {error}")), true),
-        };
-        if lines.blocking_send(line).is_err() || last {
-            return;
-        }
-    }
-}
-
-/// Answers a line; an empty one has no answer.
-async fn answer_line(
-    pool: &Pool,
-    line: Result<String, String>,
-    mode: Mode,
-    budget_ms: u64,
-) -> Option<Line> {
-    let null = || RawValue::NULL.to_owned();
-    let line = match line {
-        Ok(line) => line,
-        Err(error) => {
-            return Some(Line {
-                id: null(),
-                answer: Answer::unproven(Some(error)),
-            });
-        }
-    };
-    if line.trim().is_empty() {
-        return None;
-    }
-    // Serde would read a list as the fields in their order.
-    let pair = match line.trim_start().starts_with('{') {
-        true => serde_json::from_str::<Pair>(&line).map_err(|error| error.to_string()),
-        false => Err("it is no object".to_owned()),
-    };
-    let (id, answer) = match pair {
-        Err(error) => {
-            let error = format!("the line is no pair of schemas: {error}");
-            (null(), Answer::unproven(Some(error)))
-        }
-        Ok(Pair {
-            id,
-            old: Some(old),
-            new: Some(new),
-        }) => {
+/// Answers a line; an error names it.
+async fn answer_line(pool: &Pool, (number, line): Numbered, mode: Mode, budget_ms: u64) -> Line {
+    let pair = line
+        .and_then(|line| Pair::of(&line))
+        .unwrap_or_else(|why| Pair {
+            fault: Some(why),
+            ..Pair::default()
+        });
+    let fault = pair.fault.or_else(|| match (&pair.old, &pair.new) {
+        (None, _) => Some("it has no `old`".to_owned()),
+        (_, None) => Some("it has no `new`".to_owned()),
+        _ => None,
+    });
+    let mut answer = match (&pair.old, &pair.new, fault) {
+        (Some(old), Some(new), None) => {
             let question = Question {
-                old: &old,
-                new: &new,
+                old,
+                new,
                 mode,
                 budget_ms,
             };
-            (id.unwrap_or_else(null), pool.ask(&question).await)
+            pool.ask(&question).await
         }
-        Ok(Pair { id, old, .. }) => {
-            let lacking = if old.is_none() { "old" } else { "new" };
-            let error = format!("the line has no `{lacking}`");
-            (id.unwrap_or_else(null), Answer::unproven(Some(error)))
-        }
+        (_, _, fault) => Answer::unproven(fault),
     };
-    Some(Line { id, answer })
+    answer.error = answer.error.map(|error| format!("line {number}: {error}"));
+    Line {
+        id: pair.id.unwrap_or_else(|| RawValue::NULL.to_owned()),
+        answer,
+    }
 }
 
 /// A schema of a file, and the number in it that reading has rounded; workers look at JSON themselves.

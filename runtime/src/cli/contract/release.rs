@@ -10,6 +10,7 @@ use super::opening::{Comparison, Paths, today};
 use crate::cli::{Context, Exit};
 use crate::contract::Trouble;
 use crate::contract::judge::Setting;
+use crate::contract::links;
 use crate::contract::release::{Plan, Wanted};
 use crate::contract::report::{Item, Report, Style};
 use crate::contract::repository::{Entry, Repository};
@@ -286,6 +287,9 @@ fn own_errors(repository: &Repository, entries: &[&Entry], all: bool) -> Vec<Ite
         };
         all || file.is_none_or(of)
     };
-    let errors = repository.obstacles().filter(|finding| concerns(&finding));
+    let dangling = links::dangling(repository).into_iter();
+    let dangling = dangling.filter(|finding| finding.severity == Severity::Error);
+    let errors = repository.obstacles().chain(dangling);
+    let errors = errors.filter(|finding| concerns(&finding));
     errors.map(Item::from).collect()
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cli::{Context, Exit};
 use crate::contract::CODES;
+use crate::explain;
 
 /// List the rules that contracts are held to, or explain one
 #[derive(Debug, clap::Args)]
@@ -30,9 +31,9 @@ pub(in crate::cli) struct Rules {
 
 /// A rule that contracts are held to.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Rule {
+pub(in crate::cli) struct Rule {
     /// Its id.
-    id: &'static str,
+    pub(in crate::cli) id: &'static str,
     /// What it finds.
     summary: &'static str,
     /// Why it matters and what to do.
@@ -52,6 +53,12 @@ impl Args {
             rules.retain(|rule| rule.id.eq_ignore_ascii_case(id.trim()));
             if rules.is_empty() {
                 let all = self::rules();
+                if let Some((code, _)) = explain::page(id) {
+                    let help = format!(
+                        "it is no rule of contracts; `lockstep explain {code}` says what it means"
+                    );
+                    return cx.unknown(format!("no such rule `{id}`"), help);
+                }
                 let help = nearest(id, all.iter().map(|rule| rule.id)).map_or_else(
                     || "`lockstep contract rules` lists them".to_owned(),
                     |known| format!("did you mean `{known}`?"),
@@ -62,7 +69,7 @@ impl Args {
         if cx.output.is_json() {
             cx.output.json(&Rules { rules });
         } else if let (Some(_), [rule]) = (&self.explain, rules.as_slice()) {
-            cx.output.text(&rule.page());
+            cx.output.text(&format!("{}\n\n{}", rule.id, rule.page()));
         } else {
             let lines = rules
                 .iter()
@@ -74,7 +81,8 @@ impl Args {
 }
 
 impl Rule {
-    fn page(&self) -> String {
+    /// What it finds, why it matters and what to do, without its id.
+    pub(in crate::cli) fn page(&self) -> String {
         let explanation = self.explanation.replace('\n', "\n\n");
         let approver = match self.approver {
             Some(role) => format!(
@@ -87,18 +95,26 @@ impl Rule {
         } else {
             format!("{}\n\n", self.summary)
         };
-        format!("{}\n\n{summary}{explanation}{approver}", self.id)
+        let hint = match self.hint {
+            Some(hint) => format!("\n\nWhat to do: {hint}."),
+            None => String::new(),
+        };
+        format!("{summary}{explanation}{hint}{approver}")
     }
 }
 
-fn rules() -> Vec<Rule> {
-    let compared = compat::RULES.iter().map(|rule| Rule {
+/// The rules that contracts are compared by.
+pub(in crate::cli) fn compared() -> impl Iterator<Item = Rule> {
+    compat::RULES.iter().map(|rule| Rule {
         id: rule.id,
         summary: rule.summary,
         explanation: rule.explanation,
         hint: Some(rule.hint),
         approver: rule.approver,
-    });
+    })
+}
+
+fn rules() -> Vec<Rule> {
     let coded = contract::CODES.iter().chain(CODES).map(|(id, page)| Rule {
         id,
         summary: page.find(". ").map_or_else(
@@ -109,7 +125,7 @@ fn rules() -> Vec<Rule> {
         hint: None,
         approver: None,
     });
-    let mut rules: Vec<Rule> = compared.chain(coded).collect();
+    let mut rules: Vec<Rule> = compared().chain(coded).collect();
     rules.sort_by_key(|rule| rule.id);
     rules
 }

@@ -133,7 +133,11 @@ impl Args {
         if self.patch {
             notes.push("rules over many records were not judged: patches are not whole".to_owned());
         }
-        Ok(trial.finish(Timestamp::now(), notes))
+        let cure = |lacking: &Referenced| {
+            let Referenced { entity, field, .. } = lacking;
+            format!("give records of `{entity}` with their `{field}`: add `--data {entity}=FILE`")
+        };
+        Ok(trial.finish(Timestamp::now(), notes, &cure))
     }
 
     /// The files of the contract's own records, and those of other entities.
@@ -245,7 +249,13 @@ impl Args {
         if !unread.is_empty() {
             notes.push(format!("`{system}` does not hold {}", unread.join(", ")));
         }
-        Ok(trial.finish(Timestamp::now(), notes))
+        let cure = |lacking: &Referenced| {
+            let entity = &lacking.entity;
+            format!(
+                "give an export of `{entity}` with the columns of `{system}`: add `--data {entity}=FILE`"
+            )
+        };
+        Ok(trial.finish(Timestamp::now(), notes, &cure))
     }
 
     /// A table of a system through its mapping.
@@ -259,8 +269,6 @@ impl Args {
         let mut notes = Vec::new();
         for referenced in trial.sets().references() {
             if config.mapping(system, &referenced.entity).is_none() {
-                let name = &referenced.entity;
-                notes.push(format!("system `{system}` has no mapping for `{name}`, so references to it were not judged"));
                 continue;
             }
             let values = known(cx, &config, system, &referenced).await?;
@@ -296,7 +304,13 @@ impl Args {
         if !unread.is_empty() {
             notes.push(format!("`{system}` does not hold {}", unread.join(", ")));
         }
-        Ok(trial.finish(Timestamp::now(), notes))
+        let cure = |lacking: &Referenced| {
+            let entity = &lacking.entity;
+            format!(
+                "system `{system}` has no mapping for `{entity}`: add `[systems.{system}.map.{entity}]`, or test exports: `--data FILE {entity}=FILE`"
+            )
+        };
+        Ok(trial.finish(Timestamp::now(), notes, &cure))
     }
 
     /// Documents against a JSON Schema.
@@ -490,6 +504,9 @@ fn text(tested: &Tested) -> String {
         };
         let line = format!("{}: {}", rule.rule, rule.message);
         let _ = writeln!(text, "{mark} {}", clean(&line));
+        if let Some(help) = &rule.help {
+            let _ = writeln!(text, "       help: {}", clean(help));
+        }
         for example in &rule.examples {
             let line = format!("{} {}", example.at, example.message);
             let _ = writeln!(text, "       {}", clean(&line));

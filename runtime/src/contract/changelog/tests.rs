@@ -215,6 +215,7 @@ fn every_change_of_a_file_is_told() {
             old: Some(&old),
             new: Some(&new),
             releases: Vec::new(),
+            dead: Vec::new(),
         };
         let items = compare(&pair, &setting);
         let changes = told(&pair, &items);

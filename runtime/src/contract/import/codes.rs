@@ -62,4 +62,8 @@ pub const CODES: &[(&str, &str)] = &[
         "LS-I115",
         "The same name stands twice in one object of the text. Keep one of them.",
     ),
+    (
+        "LS-I116",
+        "A foreign key names a table, and a contract refers to an entity. Where no contract here is of that table the reference was left out; where one seems to be, it was taken. Import the other table, too, and write `relationships: [{to: ENTITY.PROPERTY}]`; a contract's `physicalName` and the mappings of lockstep.toml say which table an entity stands in.",
+    ),
 ];

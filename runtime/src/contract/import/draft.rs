@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use lockstep_core::contract::{Class, Contract, Extra, Field, Inner};
-use lockstep_core::diagnostic::{Diagnostic, suggestion};
+use lockstep_core::diagnostic::{Diagnostic, Place, Severity, suggestion};
 use lockstep_core::value::Type;
 
+use super::links::Other;
 use super::names;
 use super::notes::{Notes, shorten};
 
@@ -18,6 +19,8 @@ pub struct Asked {
     pub key: Vec<String>,
     /// The system that is right about the entity.
     pub owner: Option<String>,
+    /// The contracts that are there already, which foreign keys may lead to.
+    pub others: Vec<Other>,
 }
 
 /// A contract that was imported.
@@ -33,6 +36,26 @@ pub struct Draft {
     pub document: Option<serde_json::Value>,
     /// The names that the source gives the fields, in their order.
     pub columns: Vec<String>,
+    /// The table that it describes, where it was one.
+    pub table: Option<String>,
+    /// Where it stands in what was imported.
+    pub(super) place: Option<Place>,
+}
+
+impl Draft {
+    /// Says something about a field that shows only beside other drafts, as a finding and a comment.
+    pub(super) fn note(&mut self, severity: Severity, field: &str, what: String, help: &str) {
+        let finding = Diagnostic {
+            severity,
+            ..Diagnostic::error("LS-I116", format!("`{field}`: {what}"))
+        };
+        let place = self.place.clone();
+        self.findings.push(match place {
+            Some(place) => finding.help(help).at(place),
+            None => finding.help(help),
+        });
+        self.remarks.entry(field.to_owned()).or_default().push(what);
+    }
 }
 
 /// A record as an importer read it, before its key is known.
@@ -114,6 +137,7 @@ impl Record {
         contract.owner.clone_from(&asked.owner);
         contract.extra = self.extra;
         contract.terms.status = Some("draft".to_owned());
+        let place = notes.usual();
         let (findings, remarks) = notes.finish();
         Ok(Draft {
             contract,
@@ -121,6 +145,8 @@ impl Record {
             remarks,
             document: None,
             columns: self.written,
+            table: None,
+            place,
         })
     }
 

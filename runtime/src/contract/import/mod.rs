@@ -8,6 +8,7 @@ mod codes;
 mod draft;
 mod json;
 pub mod json_schema;
+mod links;
 mod names;
 mod notes;
 pub mod odcs;
@@ -24,6 +25,7 @@ use lockstep_core::diagnostic::Diagnostic;
 
 pub use codes::CODES;
 pub use draft::{Asked, Draft};
+pub use links::{Other, Stand};
 pub use text::text;
 
 use notes::Notes;

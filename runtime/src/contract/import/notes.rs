@@ -61,6 +61,13 @@ impl<'t> Notes<'t> {
         self.usual = offset;
     }
 
+    /// The place of findings that have none of their own; none where there are no lines to name.
+    pub(super) fn usual(&self) -> Option<Place> {
+        let offset = self.usual.filter(|_| self.lined)?;
+        let length = usize::from(self.shown);
+        Some(Place::in_text(self.file, self.text, offset, length))
+    }
+
     /// A collector over the same text, with nothing in it.
     pub(super) fn fresh(&self) -> Notes<'t> {
         Notes {

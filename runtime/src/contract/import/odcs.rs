@@ -516,6 +516,8 @@ fn draft(file: &str, document: Json, notes: Notes<'_>) -> Result<Draft, Vec<Diag
             remarks,
             document: Some(document),
             columns: Vec::new(),
+            table: None,
+            place: None,
         }),
         Err(found) => {
             // Places are those of the text that would be written, which nobody has.

@@ -26,7 +26,7 @@ use sqlparser::dialect::{
 use super::draft::{Asked, Draft, Record};
 use super::names::{self, Names};
 use super::notes::{Notes, shorten};
-use super::{FIELDS_MAX, Imported, sound};
+use super::{FIELDS_MAX, Imported, links, sound};
 use script::Script;
 
 /// Deepest nesting of expressions that is read.
@@ -92,13 +92,13 @@ pub fn import(file: &str, text: &str, dialect: &str, asked: &Asked) -> Imported 
     }
     // What was passed over concerns the script, so the first contract tells it.
     let mut passed = Some(notes);
-    meant
-        .into_iter()
-        .map(|table| {
-            let notes = passed.take().unwrap_or_else(|| Notes::new(file, text));
-            table.draft(&script, asked, notes)
-        })
-        .collect()
+    let drafts = meant.into_iter().map(|table| {
+        let notes = passed.take().unwrap_or_else(|| Notes::new(file, text));
+        table.draft(&script, asked, notes)
+    });
+    let mut drafts = drafts.collect::<Result<Vec<Draft>, _>>()?;
+    links::settle(&mut drafts, &asked.others);
+    Ok(drafts)
 }
 
 /// The parser's dialect of one of [`DIALECTS`].
@@ -211,7 +211,11 @@ impl Table {
             let name = field.name.clone();
             sound::settle(field, &name, self.at, &mut notes);
         }
-        record.finish(asked, notes)
+        let draft = record.finish(asked, notes)?;
+        Ok(Draft {
+            table: Some(self.name.clone()),
+            ..draft
+        })
     }
 
     fn field(
@@ -260,11 +264,7 @@ impl Table {
                     referred_columns,
                     ..
                 } => {
-                    field.reference = Some(reference(
-                        foreign_table,
-                        referred_columns.first(),
-                        &field.name,
-                    ));
+                    field.reference = Some(reference(foreign_table, referred_columns.first()));
                 }
                 ColumnOption::Check(expr) => {
                     let own = std::slice::from_mut(field);
@@ -343,9 +343,8 @@ impl Table {
             } => match columns.as_slice() {
                 [one] => {
                     if let Some(at) = position(record, &fold(one)) {
-                        let own = record.written[at].clone();
                         record.fields[at].reference =
-                            Some(reference(foreign_table, referred_columns.first(), &own));
+                            Some(reference(foreign_table, referred_columns.first()));
                     }
                 }
                 several => {
@@ -383,11 +382,11 @@ fn now<'n>(renamed: &'n [(String, String)], name: &'n str) -> &'n str {
     })
 }
 
-fn reference(table: &ObjectName, column: Option<&Ident>, own: &str) -> Reference {
-    let field = column.map_or(own, |column| column.value.as_str());
+/// A foreign key by the names of the script, which [`links::settle`] makes those of contracts; without a column it leads to the key.
+fn reference(table: &ObjectName, column: Option<&Ident>) -> Reference {
     Reference {
-        entity: names::entity(&last(table)),
-        field: names::legal(field, "field"),
+        entity: last(table),
+        field: column.map_or_else(String::new, |column| column.value.clone()),
     }
 }
 

@@ -6,11 +6,11 @@ use lockstep_core::contract::{Extra, Field};
 use lockstep_core::value::Type;
 use lockstep_core::{Row, Shape};
 
-use super::draft::{Asked, Record};
+use super::draft::{Asked, Draft, Record};
 use super::names::Names;
 use super::notes::Notes;
 use super::sample::{self, Seen};
-use super::{Imported, sound, sql};
+use super::{Imported, links, sound, sql};
 
 /// Imports the shape of a table; `definition` adds what its own SQL says, and `rows` add lengths, lists of values and what stands in documents where there are any.
 ///
@@ -69,5 +69,11 @@ pub fn import(
         let name = field.name.clone();
         sound::settle(field, &name, None, &mut notes);
     }
-    Ok(vec![record.finish(asked, notes)?])
+    let table = record.name.clone();
+    let mut drafts = vec![Draft {
+        table: Some(table),
+        ..record.finish(asked, notes)?
+    }];
+    links::settle(&mut drafts, &asked.others);
+    Ok(drafts)
 }

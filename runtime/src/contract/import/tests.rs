@@ -11,10 +11,25 @@ use super::*;
 use crate::contract::data::Form;
 use crate::contract::generate::{self, json_schema::Side, sql::Dialect};
 
+/// What foreign keys of the tests lead to.
+fn customers() -> Other {
+    let stand = Stand {
+        table: "shop.customers".to_owned(),
+        columns: vec![("nr".to_owned(), "number".to_owned())],
+    };
+    Other {
+        entity: "customer".to_owned(),
+        fields: vec!["id".to_owned(), "number".to_owned()],
+        key: Some("id".to_owned()),
+        tables: vec![stand],
+    }
+}
+
 fn asked(key: &[&str]) -> Asked {
     Asked {
         key: key.iter().map(|key| (*key).to_owned()).collect(),
         owner: Some("shop".to_owned()),
+        others: vec![customers()],
         ..Asked::default()
     }
 }
@@ -361,7 +376,7 @@ COPY public.\"Order\" (id) FROM stdin;
             .reference
             .as_ref()
             .map(|r| (r.entity.as_str(), r.field.as_str())),
-        Some(("customers", "id"))
+        Some(("customer", "id"))
     );
     assert_eq!(field("state").default, Some(Value::text("open")));
     assert_eq!(field("state").allowed.as_ref().unwrap().values.len(), 2);

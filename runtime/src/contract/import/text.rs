@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lockstep_core::contract::{NoLibrary, document, load};
 use lockstep_core::diagnostic::{Diagnostic, Severity};
+use serde_json::Value as Json;
 
 use super::Draft;
 
@@ -17,7 +18,7 @@ const LINE_MAX: usize = 100;
 pub fn text(file: &str, draft: &Draft) -> Result<String, Vec<Diagnostic>> {
     let written = match &draft.document {
         Some(own) => document::yaml(own),
-        None => document::yaml(&document::write(&draft.contract)),
+        None => document::yaml(&physical(document::write(&draft.contract), draft)),
     };
     let text = commented(&written, &draft.remarks);
     match load(file, &text, &NoLibrary) {
@@ -33,6 +34,27 @@ pub fn text(file: &str, draft: &Draft) -> Result<String, Vec<Diagnostic>> {
             Err(found)
         }
     }
+}
+
+/// Names the table that the entity stands in, where that is another name: references to it are found by it.
+fn physical(mut document: Json, draft: &Draft) -> Json {
+    let table = draft.table.as_ref();
+    let object = document
+        .pointer_mut("/schema/0")
+        .and_then(Json::as_object_mut);
+    if let (Some(table), Some(object)) = (table, object)
+        && *table != draft.contract.entity
+    {
+        let own = std::mem::take(object);
+        for (key, value) in own {
+            let is_name = key == "name";
+            object.insert(key, value);
+            if is_name {
+                object.insert("physicalName".to_owned(), table.as_str().into());
+            }
+        }
+    }
+    document
 }
 
 /// Puts remarks on the whole at the top, and those on a field above it.

@@ -69,8 +69,19 @@ pub(super) fn review(review: &mut Review<'_>) {
             review.add("LSC-RULE-RENAMED", Info, pointer, message, names.0, names.1);
             continue;
         }
-        let message = format!("the rule `{}` is gone", rule.name);
-        review.add("LSC-RULE-REMOVED", Error, pointer, message, shown(rule), ());
+        let (severity, what) = match is_dead(review, rule) {
+            true => (Info, "led nowhere and is gone"),
+            false => (Error, "is gone"),
+        };
+        let message = format!("the rule `{}` {what}", rule.name);
+        review.add(
+            "LSC-RULE-REMOVED",
+            severity,
+            pointer,
+            message,
+            shown(rule),
+            (),
+        );
     }
     for rule in &before.rules {
         let Some(other) = after.rules.iter().find(|other| other.name == rule.name) else {
@@ -81,11 +92,12 @@ pub(super) fn review(review: &mut Review<'_>) {
         let (id, severity, how) = match shift(rule, other) {
             _ if levels => continue,
             Shift::Same if rule.field == other.field => continue,
-            Shift::Tighter => ("LSC-RULE-TIGHTENED", Warning, "tighter than before"),
-            Shift::Looser => ("LSC-RULE-LOOSENED", Error, "looser than before"),
-            Shift::Same | Shift::Other => ("LSC-RULE-CHANGED", Error, "another one"),
+            _ if is_dead(review, rule) => ("LSC-RULE-TIGHTENED", Warning, "led nowhere before"),
+            Shift::Tighter => ("LSC-RULE-TIGHTENED", Warning, "is tighter than before"),
+            Shift::Looser => ("LSC-RULE-LOOSENED", Error, "is looser than before"),
+            Shift::Same | Shift::Other => ("LSC-RULE-CHANGED", Error, "is another one"),
         };
-        let message = format!("the rule `{}` is {how}", rule.name);
+        let message = format!("the rule `{}` {how}", rule.name);
         let pointer = format!("/rules/{}", rule.name);
         review.add(id, severity, pointer, message, shown(rule), shown(other));
     }
@@ -124,7 +136,16 @@ fn field(review: &mut Review<'_>, pointer: &str, name: &str, old: &Field, new: &
             let reference = field.reference.as_ref();
             reference.map(|reference| format!("{}.{}", reference.entity, reference.field))
         };
+        let dead = old.reference.as_ref();
+        let dead = dead.is_some_and(|old| review.around.dead.contains(old));
         let (rule, severity, what) = match (&old.reference, &new.reference) {
+            // What never led anywhere was relied on by nobody: to mend it is no break.
+            (Some(_), None) if dead => ("LSC-REFERENCE-REMOVED", Info, "led nowhere and is gone"),
+            (Some(_), Some(_)) if dead => (
+                "LSC-REFERENCE-ADDED",
+                Warning,
+                "led nowhere and leads elsewhere now",
+            ),
             (None, _) => ("LSC-REFERENCE-ADDED", Warning, "is new"),
             (Some(_), None) => ("LSC-REFERENCE-REMOVED", Error, "is gone"),
             _ => ("LSC-REFERENCE-REMOVED", Error, "leads elsewhere"),
@@ -150,6 +171,15 @@ fn field(review: &mut Review<'_>, pointer: &str, name: &str, old: &Field, new: &
             format!("what becomes of a record with a wrong `{name}` changed from {a} to {b}");
         review.add(rule, severity, format!("{pointer}/outcome"), message, a, b);
     }
+}
+
+/// Whether a rule asks for values of what never was there, so that it judged nothing.
+fn is_dead(review: &Review<'_>, rule: &Rule) -> bool {
+    let dead = |entity: &str, field: &str| {
+        let mut dead = review.around.dead.iter();
+        dead.any(|to| to.entity == entity && to.field == field)
+    };
+    matches!(&rule.check, Check::Exists { entity, field } if dead(entity, field))
 }
 
 fn shift(old: &Rule, new: &Rule) -> Shift {

@@ -1,11 +1,17 @@
 //! Whether the version says how much changed.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use semver::Version;
+use serde_json::{Map, Value as Json};
 
 use super::Review;
 use crate::contract::compat::finding::{Finding, Side, Verdict};
-use crate::contract::lock;
+use crate::contract::{document, lock};
 use crate::diagnostic::Severity::{Error, Warning};
+
+/// Deepest difference that is shown as such; a contract's document nests no deeper.
+const DEPTH_MAX: usize = 64;
 
 /// How far a version must move.
 #[derive(
@@ -158,8 +164,10 @@ fn is_patch_step(from: &Version, to: &Version) -> bool {
 }
 
 /// What there is to say about a published version whose text is another one than before, or gone.
+///
+/// `document` is the contract as the edited file has it, which need not be one that can be read as such.
 #[must_use]
-pub fn release_edited(before: Side<'_>, now: Option<Side<'_>>) -> Finding {
+pub fn release_edited(before: Side<'_>, now: Option<Side<'_>>, document: Option<&Json>) -> Finding {
     let version = &before.contract.version;
     let (message, side) = match now {
         Some(now) => (format!("the published version {version} was edited"), now),
@@ -176,10 +184,85 @@ pub fn release_edited(before: Side<'_>, now: Option<Side<'_>>) -> Finding {
         "/version",
         message,
     );
-    let shown = |side: Side<'_>| super::change_of(side.contract);
-    let mut finding = finding.parts(shown(before), now.map_or(serde_json::Value::Null, shown));
-    if now.is_none() {
+    let Some(now) = now else {
+        let mut finding = finding.parts(version.to_string(), ());
         finding.new_place = None;
+        return finding;
+    };
+    let written = document::write(now.contract);
+    let document = document.unwrap_or(&written);
+    match differing(&document::write(before.contract), document, DEPTH_MAX) {
+        // Something beside the contract was edited: a schema, or the layout.
+        (Json::Null, Json::Null) => finding.parts(version.to_string(), version.to_string()),
+        (was, is) => finding.parts(was, is),
     }
-    finding
+}
+
+/// What differs between two documents, and nothing that is the same; null where a side lacks it.
+///
+/// Members of lists are told apart by their names; a list whose members have none is shown whole.
+fn differing(was: &Json, is: &Json, depth: usize) -> (Json, Json) {
+    if was == is {
+        return (Json::Null, Json::Null);
+    }
+    let (Some(old), Some(new)) = (members(was), members(is)) else {
+        return (was.clone(), is.clone());
+    };
+    if depth == 0 {
+        return (was.clone(), is.clone());
+    }
+    let (mut left, mut right) = (Map::new(), Map::new());
+    let names: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    for name in names {
+        let null = &Json::Null;
+        let (a, b) = (
+            old.get(name).unwrap_or(&null),
+            new.get(name).unwrap_or(&null),
+        );
+        let (a, b) = differing(a, b, depth - 1);
+        left.extend((!a.is_null()).then(|| (name.to_owned(), a)));
+        right.extend((!b.is_null()).then(|| (name.to_owned(), b)));
+    }
+    let of = |map: Map<String, Json>| match map.is_empty() {
+        true => Json::Null,
+        false => Json::Object(map),
+    };
+    (of(left), of(right))
+}
+
+/// The members of an object, or of a list whose members have names that differ.
+fn members(json: &Json) -> Option<BTreeMap<&str, &Json>> {
+    match json {
+        Json::Object(members) => Some(members.iter().map(|(k, v)| (k.as_str(), v)).collect()),
+        Json::Array(items) => {
+            let named = items.iter().map(|item| {
+                let mut keys = ["name", "property"].into_iter();
+                let name = keys.find_map(|key| item.get(key)?.as_str())?;
+                Some((name, item))
+            });
+            let named: BTreeMap<&str, &Json> = named.collect::<Option<_>>()?;
+            (named.len() == items.len()).then_some(named)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_shown() {
+        let was = json!({"id": "t", "schema": [{"name": "t", "properties": [{"name": "a", "max": 1}, {"name": "b"}]}], "tags": ["x"]});
+        let is = json!({"id": "t", "schema": [{"name": "t", "properties": [{"name": "a", "max": 2}, {"name": "c"}]}], "tags": ["x", "y"]});
+        let shown = differing(&was, &is, DEPTH_MAX);
+        let expected = (
+            json!({"schema": {"t": {"properties": {"a": {"max": 1}, "b": {"name": "b"}}}}, "tags": ["x"]}),
+            json!({"schema": {"t": {"properties": {"a": {"max": 2}, "c": {"name": "c"}}}}, "tags": ["x", "y"]}),
+        );
+        assert_eq!(shown, expected);
+        assert_eq!(differing(&was, &was, DEPTH_MAX), (Json::Null, Json::Null));
+    }
 }

@@ -208,6 +208,7 @@ fn around() -> Circumstances<'static> {
     Circumstances {
         today: jiff::civil::date(2026, 1, 1),
         consumers: &[],
+        dead: &[],
     }
 }
 
@@ -252,7 +253,7 @@ pub(super) fn rules() -> Vec<&'static str> {
             .iter()
             .map(|finding| finding.rule),
     );
-    met.push(release_edited(side(&old, &places), None).rule);
+    met.push(release_edited(side(&old, &places), None, None).rule);
     met
 }
 
@@ -527,5 +528,49 @@ fn names_that_sound_personal_are_known() {
         ("sexton", None),
     ] {
         assert_eq!(suspect(name), part, "{name}");
+    }
+}
+
+/// To mend a reference that never led anywhere is no break; to take away one that did is.
+#[test]
+fn a_dead_reference_may_be_mended() {
+    let to = |entity: &str| Reference {
+        entity: entity.into(),
+        field: "id".into(),
+    };
+    let dead = [to("customers")];
+    let with = |entity: Option<&str>| {
+        let mut contract = base();
+        contract.fields[1].reference = entity.map(to);
+        contract.rules = entity.map_or_else(Vec::new, |entity| {
+            let check = Check::Exists {
+                entity: entity.into(),
+                field: "id".into(),
+            };
+            rule(check, Outcome::Quarantine, None)
+        });
+        minor(&mut contract);
+        contract
+    };
+    let table = [
+        (Some("customers"), Some("customer"), &dead[..], Warning),
+        (Some("customers"), None, &dead, Info),
+        (Some("customers"), Some("customer"), &[], Error),
+        (Some("customer"), Some("client"), &dead, Error),
+        (Some("customer"), None, &dead, Error),
+    ];
+    let places = Places::default();
+    for (was, is, dead, expected) in table {
+        let (mut old, new) = (with(was), with(is));
+        old.version = base().version;
+        let around = Circumstances { dead, ..around() };
+        let report = review(side(&new, &places), Some(side(&old, &places)), &[], &around);
+        let mut of = Vec::new();
+        for finding in &report.findings {
+            if finding.rule.contains("REFERENCE") || finding.rule.contains("RULE") {
+                of.push(finding.severity);
+            }
+        }
+        assert_eq!(of, [expected; 2], "{was:?} {is:?} {report:#?}");
     }
 }

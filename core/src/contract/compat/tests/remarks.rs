@@ -41,6 +41,7 @@ fn found(old: &str, new: &str) -> Vec<(&'static str, Severity, String)> {
     let around = Circumstances {
         today: jiff::civil::date(2026, 1, 1),
         consumers: &[],
+        dead: &[],
     };
     let side = |loaded: &'static Loaded| side(&loaded.contract, &loaded.places);
     let (old, new) = (Box::leak(Box::new(old)), Box::leak(Box::new(new)));
@@ -127,6 +128,7 @@ fn lanes_may_change_with_the_major() {
     let around = Circumstances {
         today: jiff::civil::date(2026, 1, 1),
         consumers: &[],
+        dead: &[],
     };
     let (old, minor, major) = (lanes(8, "1.0.0"), lanes(16, "1.1.0"), lanes(16, "2.0.0"));
     for (new, expected) in [(&minor, Error), (&major, Info)] {

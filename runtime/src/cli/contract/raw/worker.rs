@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use super::line::Distinct;
 use super::{Answer, Mode};
 use crate::cli::Exit;
 
@@ -101,7 +102,9 @@ fn schema(text: &str, name: &str) -> Result<Json, String> {
     if let Some(number) = contain::inexact_schema(text) {
         return Err(super::rounded(name, &number));
     }
-    serde_json::from_str(text).map_err(|error| format!("the {name} schema cannot be read: {error}"))
+    let distinct = serde_json::from_str::<Distinct>(text);
+    let read = distinct.and_then(|_| serde_json::from_str(text));
+    read.map_err(|error| format!("the {name} schema cannot be read: {error}"))
 }
 
 impl Question {

@@ -222,7 +222,7 @@ COMMENT ON COLUMN public.orders.land IS 'Where it''s going.';
     let reference = field("customer_id").reference.clone().unwrap();
     assert_eq!(
         (reference.entity.as_str(), reference.field.as_str()),
-        ("customers", "id")
+        ("customer", "id")
     );
     assert_eq!(
         listed("state"),
@@ -246,4 +246,69 @@ COMMENT ON COLUMN public.orders.land IS 'Where it''s going.';
         .iter()
         .filter(|found| found.code == "LS-I108");
     assert_eq!(told.count(), 1, "{:?}", draft.findings);
+}
+
+/// A foreign key leads to the entity that the other table is imported as, or to one that is there, or is left out with a word.
+#[test]
+fn foreign_keys_lead_to_entities() {
+    let script = "CREATE TABLE \"OrderItems\" (id int PRIMARY KEY, \"Order Nr\" int UNIQUE);
+CREATE TABLE a (
+    id int PRIMARY KEY,
+    up int REFERENCES a,
+    item int REFERENCES \"OrderItems\"(\"Order Nr\"),
+    buyer int REFERENCES shop.CUSTOMERS(NR),
+    payer int REFERENCES customers,
+    wrong int REFERENCES customers(gone),
+    vendor int REFERENCES vendors(id),
+    FOREIGN KEY (vendor) REFERENCES vendors(id)
+);";
+    let drafts = sql::import("x.sql", script, "postgres", &asked(&[])).unwrap();
+    let contract = written(&drafts[1]);
+    let to = |name: &str| {
+        let field = &contract.fields[contract.field(name).unwrap()];
+        let reference = field.reference.as_ref();
+        reference.map(|to| format!("{}.{}", to.entity, to.field))
+    };
+    for (field, expected) in [
+        ("up", Some("a.id")),
+        ("item", Some("order_items.Order_Nr")),
+        ("buyer", Some("customer.number")),
+        ("payer", Some("customer.id")),
+        ("wrong", None),
+        ("vendor", None),
+    ] {
+        assert_eq!(to(field).as_deref(), expected, "{field}");
+    }
+    let said = said(&drafts[1]);
+    assert!(said.contains("x.sql:2:1: warning[LS-I116]: `vendor`: the reference to `vendors.id` is left out: no contract here is of that table"), "{said}");
+    assert!(
+        said.contains("entity `customer` has no such property"),
+        "{said}"
+    );
+    let text = text("x", &drafts[1]).unwrap();
+    assert!(
+        text.contains("# the reference to `vendors.id` is left out"),
+        "{text}"
+    );
+    let other = super::text("x", &drafts[0]).unwrap();
+    assert!(
+        other.contains("- name: order_items\n    physicalName: OrderItems\n"),
+        "{other}"
+    );
+
+    // A hand-written contract names no table, so its name has to tell.
+    let plain = Asked {
+        others: vec![Other {
+            tables: Vec::new(),
+            ..customers()
+        }],
+        ..Asked::default()
+    };
+    let script = "CREATE TABLE o (id int PRIMARY KEY, buyer int REFERENCES customers(id));";
+    let draft = one(sql::import("x.sql", script, "postgres", &plain));
+    assert!(
+        super::said(&draft).contains(
+            "info[LS-I116]: `buyer`: the table `customers` is taken for entity `customer`"
+        )
+    );
 }
