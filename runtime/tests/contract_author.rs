@@ -299,7 +299,7 @@ fn a_reference_that_leads_nowhere_is_an_error() {
         let said = text(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
         let place = format!(
-            "{file}:17:67: error[LS-C050]: `buyer` refers to `customers.id`, and no contract here describes `customers`\n"
+            "{file}:17:65: error[LS-C050]: `buyer` refers to `customers.id`, and no contract here describes `customers`\n"
         );
         assert!(said.contains(&place), "{said}");
         assert!(said.contains("help: did you mean `customer`?"), "{said}");
@@ -411,4 +411,62 @@ fn imported_tables_refer_to_entities_and_pass_lint() {
         ],
     );
     assert!(order.contains("to: client.id"), "{order}");
+}
+
+/// What a newcomer meets first says what is wrong and what to do.
+#[test]
+fn first_steps_that_go_wrong_are_told_in_plain_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let said = |args: &[&str], exit: i32| {
+        let output = lockstep(path, args);
+        let said = text(&output) + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{args:?} {said}");
+        said
+    };
+    let lint = ["contract", "lint"];
+    assert!(said(&lint, 2).contains("begin one: `lockstep contract init ENTITY`"));
+    let named = said(&["contract", "init", "Bad Name"], 2);
+    assert!(
+        named.starts_with("error[LS-C010]: `Bad Name` cannot be the name of an entity\n"),
+        "{named}"
+    );
+
+    done(path, &["contract", "init", "thing", "--owner", "crm"]);
+    let contract = path.join("contracts/thing/thing.odcs.yaml");
+    let sound = fs::read_to_string(&contract).unwrap();
+    // A name that is nearly right is said to be read by nobody.
+    fs::write(path.join("contracts/other.odcs.yml"), "a: 1\n").unwrap();
+    let near = said(&lint, 0);
+    assert!(
+        near.contains("warning[LS-K026]: `contracts/other.odcs.yml` is not read"),
+        "{near}"
+    );
+    fs::remove_file(path.join("contracts/other.odcs.yml")).unwrap();
+    fs::write(&contract, format!("{sound}---\n{sound}")).unwrap();
+    let several = said(&lint, 2);
+    assert!(
+        several.contains("not readable as YAML: the text holds several documents"),
+        "{several}"
+    );
+    fs::write(&contract, &sound).unwrap();
+
+    let git = |args: &[&str]| {
+        let run = Command::new("git").args(args).current_dir(path).output();
+        run.is_ok_and(|output| output.status.success())
+    };
+    if !git(&["init", "-q"]) {
+        return;
+    }
+    let fresh = said(&["contract", "breaking"], 3);
+    assert!(
+        fresh.contains("the repository has no commit yet") && fresh.contains("--against releases"),
+        "{fresh}"
+    );
+    done(path, &["contract", "release", "thing"]);
+    fs::write(&contract, sound.replace("maxLength: 64", "maxLength: 32")).unwrap();
+    let broken = said(&["contract", "breaking", "--against", "releases"], 1);
+    assert!(broken.contains("was: 64\n  is: 32\n"), "{broken}");
+    // The version is the same on both sides: that is the message, and no difference.
+    assert!(!broken.contains("was: \"1.0.0\""), "{broken}");
 }

@@ -201,6 +201,13 @@ fn default_base(
             return Ok((name.to_owned(), false));
         }
     }
+    if git.commit("HEAD")?.is_none() {
+        return Err(Trouble::environment(
+            "LS-K003",
+            "the repository has no commit yet, so there is nothing to compare with",
+            "commit the contracts first; `--against releases` needs no Git",
+        ));
+    }
     Err(Trouble::environment(
         "LS-K003",
         "there is no branch `main` or `master`, here or at `origin`, to compare with",

@@ -152,6 +152,12 @@ pub const CODES: &[(&str, &str)] = &[
          Check: when the file went (`git log -- FILE`), and whether the later release was made on top of it.\n\
          Safe: bring the file back as it was; a release is never made again under its number.",
     ),
+    (
+        "LS-K026",
+        "A file looks like a contract, and nobody reads it, because its name does not end in `.odcs.yaml`.\n\
+         Check: whether it is meant to be a contract; small letters, and `yaml` in full.\n\
+         Safe: rename it, or move it out of the folder.",
+    ),
 ];
 
 #[cfg(test)]

@@ -266,6 +266,8 @@ pub struct Files {
     pub commit: Option<Commit>,
     /// By path.
     pub by_path: Texts,
+    /// Files of the disk that look like contracts and are not read, by path.
+    pub near: Vec<String>,
 }
 
 /// By path: the text, or why there is none.
@@ -286,6 +288,9 @@ impl Files {
             for scope in root.scopes().iter().chain(&root.extra) {
                 walk.scope(Path::new(&root.shown), scope)?;
             }
+            let named = |below: &&String| !root.extra.contains(*below) && root.asks_for(below);
+            let near = walk.near.iter().filter(named);
+            files.near.extend(near.map(|below| root.path(below)));
             for below in walk.found {
                 let path = root.path(&below);
                 if let Some(sort) = root.sort(&below) {

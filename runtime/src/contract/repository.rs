@@ -145,6 +145,7 @@ impl Repository {
             };
             key(a).cmp(&key(b))
         });
+        repository.check_near();
         repository.check_names();
         repository.check_gaps();
         repository.check_migrations();
@@ -283,6 +284,21 @@ impl Repository {
             findings.extend(migrations::check(&entry.loaded, &releases));
         }
         self.findings.extend(findings);
+    }
+
+    /// Finds files that nobody reads though somebody may think so.
+    fn check_near(&mut self) {
+        let unread = self.files.near.iter().map(|path| {
+            let message = format!(
+                "`{path}` is not read: contracts end in `{}`",
+                files::CONTRACT
+            );
+            Diagnostic::warning("LS-K026", message)
+                .at(Place::in_text(path, "", 0, 0))
+                .help("rename the file, or move it elsewhere")
+        });
+        let unread: Vec<_> = unread.collect();
+        self.findings.extend(unread);
     }
 
     /// Finds releases that a later one, or a migration, shows to be gone.

@@ -1,7 +1,7 @@
 //! Versions in a log.
 
-use lockstep_core::contract::Field;
 use lockstep_core::contract::drift::{Action, extended, next_minor};
+use lockstep_core::contract::{Field, Migration};
 use lockstep_core::{Column, Type};
 
 use super::*;
@@ -179,6 +179,22 @@ fn another_contract_of_the_same_version_and_an_older_one_are_refused() {
     known.add(kept(&other));
     let found = known.judge(&config);
     assert_eq!(found[0].code, "LS-E005");
+    // A text between two versions is told as that (`LS-C044`), and nowhere twice.
+    let between = Contract {
+        migrations: vec![Migration {
+            from: file.version.clone(),
+            to: next_minor(&file.version),
+            up: Vec::new(),
+            down: Vec::new(),
+        }],
+        ..(*file).clone()
+    };
+    let mut ahead = toy::config();
+    ahead
+        .contracts
+        .insert("customer".to_owned(), Arc::new(between));
+    assert_eq!(known.judge(&ahead), Vec::new());
+    assert_eq!(crate::config::preflight::between(&ahead)[0].code, "LS-C044");
     let mut newer = other;
     newer.version.minor += 1;
     let mut known = Known::default();

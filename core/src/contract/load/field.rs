@@ -215,7 +215,7 @@ pub(super) fn name(node: &Node, what: &str, findings: &mut Findings) -> Option<S
     findings.needed(
         "LS-C010",
         node.at,
-        format!("`{}` cannot be the name of a {what}", shorten(text)),
+        format!("`{}` cannot be the name of {} {what}", shorten(text), if what.starts_with('e') { "an" } else { "a" }),
         format!(
             "use letters, digits and `_`, beginning with a letter, at most {LENGTH_MAX} characters, and none of {}",
             WORDS_OF_CEL.join(", ")

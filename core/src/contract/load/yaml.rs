@@ -202,6 +202,12 @@ fn bounded(text: &str, source: usize, times: usize, findings: &mut Findings) -> 
             let message = error.to_string();
             let message = message.lines().next().unwrap_or_default();
             let message = message.split(" at line ").next().unwrap_or(message);
+            // The library's own word for it is the name of a limit.
+            let message = if message.contains("Documents {") {
+                "the text holds several documents, and a contract is one"
+            } else {
+                message
+            };
             let message: String = message
                 .trim_end_matches([' ', ':', ','])
                 .chars()

@@ -48,7 +48,7 @@ pub(super) struct Options {
     /// The system that is right about the entity
     #[arg(long, global = true, value_name = "SYSTEM")]
     pub(super) owner: Option<String>,
-    /// A folder of contracts, or one file that ends in .yaml; `-` for standard output
+    /// A folder of contracts, or one file that ends in .yaml [default: standard output, as with `-`]
     #[arg(long, global = true, value_name = "DIR|FILE|-")]
     pub(super) out: Option<String>,
 }

@@ -38,7 +38,11 @@ impl Args {
         let file = format!("{0}/{0}.odcs.yaml", self.entity);
         let text = text(&self.entity, self.owner.as_deref(), &self.key);
         // A name that is none is refused here, before a file bears it.
-        if let Err(findings) = load(&file, &text, &NoLibrary) {
+        if let Err(mut findings) = load(&file, &text, &NoLibrary) {
+            // Places are those of a text that nobody has.
+            for finding in &mut findings {
+                finding.place = None;
+            }
             return cx.fail(&findings, Exit::Usage);
         }
         let out = Out::of(Some(&self.out), &[".yaml", ".yml"]);

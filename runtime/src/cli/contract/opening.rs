@@ -64,7 +64,7 @@ impl Paths {
                     "there is no folder {}",
                     USUAL.map(|folder| format!("`{folder}`")).join(", ")
                 ),
-                "name the contracts, or go to the folder that holds them",
+                "name the contracts, go to the folder that holds them, or begin one: `lockstep contract init ENTITY`",
             )),
         }
     }

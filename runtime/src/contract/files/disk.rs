@@ -22,6 +22,8 @@ const SKIPPED: [&str; 2] = ["node_modules", "target"];
 #[derive(Default)]
 pub(super) struct Walk {
     pub(super) found: BTreeSet<String>,
+    /// Files that look like contracts, and are none by their names.
+    pub(super) near: BTreeSet<String>,
     entries: usize,
 }
 
@@ -85,10 +87,18 @@ impl Walk {
             {
                 self.found.insert(path);
                 too_many(self.found.len())?;
+            } else if looks_like_contract(name) {
+                self.near.insert(path);
             }
         }
         Ok(())
     }
+}
+
+/// Whether a name differs from a contract's by the spelling of its end only.
+fn looks_like_contract(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.ends_with(CONTRACT) || name.ends_with(".odcs.yml")
 }
 
 /// The releases of a contract's file.

@@ -114,12 +114,7 @@ fn one(
     notes: &mut Notes<'_>,
 ) -> Result<Json, Vec<Diagnostic>> {
     let written = name_of(object);
-    let wanted = asked.entity.as_deref().unwrap_or(&written);
-    let entity = if names::legal(wanted, "record") == wanted {
-        wanted.to_owned()
-    } else {
-        names::entity(wanted)
-    };
+    let entity = entity_of(asked.entity.as_deref().unwrap_or(&written));
     let mut document = root.as_object().cloned().unwrap_or_default();
     document.insert("kind".to_owned(), "DataContract".into());
     let id = document
@@ -158,6 +153,8 @@ fn one(
         }
     }
     object.insert("name".to_owned(), entity.into());
+    let objects = root.get("schema").and_then(Json::as_array);
+    let objects = objects.map_or(&[][..], Vec::as_slice);
     if let Some(owner) = &asked.owner {
         add_custom(&mut object, "lockstep.owner", owner);
     }
@@ -179,13 +176,48 @@ fn one(
         ));
     }
     let renamed = rename(&mut properties, notes);
+    // What refers to this object by the name that it had refers to it by the one that it has.
+    let entity = |object: &str| {
+        let own = (object == written).then(|| asked.entity.as_deref());
+        entity_of(own.flatten().unwrap_or(object))
+    };
+    let named = |object: &str| objects.iter().any(|known| name_of(known) == object);
     for property in &mut properties {
         mend(property, notes);
+        relink(property, &|to| {
+            let (object, name) = to.split_once('.')?;
+            let name = names::legal(name, "field");
+            named(object).then(|| format!("{}.{name}", entity(object)))
+        });
     }
     key(&mut properties, &renamed, asked, notes)?;
     object.insert("properties".to_owned(), properties.into());
     document.insert("schema".to_owned(), json!([object]));
     Ok(document.into())
+}
+
+/// The name that an entity gets here.
+fn entity_of(wanted: &str) -> String {
+    if names::legal(wanted, "record") == wanted {
+        wanted.to_owned()
+    } else {
+        names::entity(wanted)
+    }
+}
+
+/// Gives the relationships of a property other ends, where `other` knows one.
+fn relink(property: &mut Json, other: &dyn Fn(&str) -> Option<String>) {
+    let relationships = property.get_mut("relationships");
+    let relationships = relationships.and_then(Json::as_array_mut);
+    for to in relationships
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one.get_mut("to"))
+    {
+        if let Some(moved) = to.as_str().and_then(other) {
+            *to = moved.into();
+        }
+    }
 }
 
 fn name_of(object: &Json) -> String {

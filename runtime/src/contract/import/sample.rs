@@ -62,7 +62,8 @@ pub fn import(file: &str, input: impl Read, form: Form, asked: &Asked) -> Import
     } else {
         "true of every row looked at"
     };
-    notes.remark("", format!("inferred from {count} rows: {how}"));
+    let rows = if count == 1 { "row" } else { "rows" };
+    notes.remark("", format!("inferred from {count} {rows}: {how}"));
     let seen = Seen::new(&profile, form == Form::Table);
     let mut names = Names::default();
     for (step, found) in seen.inside(TOP) {
@@ -377,6 +378,7 @@ fn listed(name: &str, found: &FieldProfile) -> Option<Vec<Value>> {
 /// How sure what was inferred is, in words without a value.
 fn sureness(found: &FieldProfile, count: u64) -> String {
     let there = match (found.absent, found.nulls) {
+        (0, 0) if count == 1 => "there in the one row".to_owned(),
         (0, 0) => format!("there in all {count} rows"),
         (0, nulls) => format!("null in {nulls} of {count} rows"),
         (_, nulls) => format!(

@@ -28,12 +28,14 @@ fn details(report: &Report, item: &Item) -> Vec<(&'static str, String)> {
     if !breaks.is_empty() {
         lines.push(("breaks", breaks));
     }
+    // What is about a part as a whole has the same on both sides.
+    let same = item.old == item.new;
     for (name, part) in [
         ("was", &item.old),
         ("is", &item.new),
         ("witness", &item.witness),
     ] {
-        if let Some(part) = part {
+        if let Some(part) = part.as_ref().filter(|_| !same || name == "witness") {
             lines.push((name, clean(&part.to_string())));
         }
     }
