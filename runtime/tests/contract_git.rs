@@ -377,3 +377,81 @@ fn a_fingerprint_survives_a_rebase_and_dies_with_its_change() {
     );
     assert_ne!(fingerprint(), before);
 }
+
+/// Only what differs in an edited release is shown, not all of it.
+#[test]
+fn an_edited_release_shows_the_edit() {
+    let Some(work) = Work::new() else { return };
+    assert_eq!(work.run(&["release", "--all"]).status.code(), Some(0));
+    work.commit("release");
+    let lock = "contracts/customer/releases/1.0.0.lock.json";
+    let text = work.read(lock);
+    work.write(
+        lock,
+        &text.replace("\"status\": \"active\"", "\"status\": \"retired\""),
+    );
+    let (_, report) = work.breaking(&[]);
+    let finding = &report["findings"];
+    let finding = finding
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["rule"] == "LSC-RELEASE-EDITED")
+        .unwrap();
+    assert_eq!(finding["old"].to_string(), "{\"status\":\"active\"}");
+    assert_eq!(finding["new"].to_string(), "{\"status\":\"retired\"}");
+    std::fs::remove_file(work.at(lock)).unwrap();
+    let (_, report) = work.breaking(&[]);
+    assert_eq!(report["findings"][0]["old"], "1.0.0");
+}
+
+/// A reference that never led anywhere is mended without anybody's leave.
+#[test]
+fn a_dead_reference_is_mended_without_an_approval() {
+    let Some(work) = Work::new() else { return };
+    let order = "apiVersion: v3.1.0\nkind: DataContract\nid: order\nversion: 1.0.0\nstatus: active\nschema:\n  - name: order\n    customProperties:\n      - {property: lockstep.owner, value: shop}\n    properties:\n      - {name: id, logicalType: string, primaryKey: true, required: true}\n      - {name: buyer, logicalType: string, relationships: [{to: customers.id}]}\n";
+    let file = "contracts/order/order.odcs.yaml";
+    work.write(file, order);
+    work.commit("an order that leads nowhere");
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (1, vec!["LS-C050"]), "{report}");
+
+    work.write(
+        file,
+        &order
+            .replace("customers.id", "customer.id")
+            .replace("version: 1.0.0", "version: 1.1.0"),
+    );
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (0, vec![]), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("led nowhere and leads elsewhere now"),
+        "{report}"
+    );
+    work.write(
+        file,
+        &order
+            .replace(", relationships: [{to: customers.id}]", "")
+            .replace("version: 1.0.0", "version: 1.1.0"),
+    );
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!((exit, errors(&report)), (0, vec![]), "{report}");
+
+    // One that led somewhere is somebody's.
+    work.write(file, &order.replace("customers.id", "customer.id"));
+    work.commit("mended");
+    work.write(
+        file,
+        &order
+            .replace("customers.id", "customer.name")
+            .replace("version: 1.0.0", "version: 1.1.0"),
+    );
+    let (exit, report) = work.breaking(&[]);
+    assert_eq!(
+        (exit, errors(&report)),
+        (1, vec!["LSC-REFERENCE-REMOVED"]),
+        "{report}"
+    );
+}

@@ -70,20 +70,19 @@ impl<'a> Known<'a> {
 
     fn fault(&self, own: &Contract, link: &Link<'_>) -> Option<Diagnostic> {
         let Reference { entity, field } = &link.to;
-        let mut there = self.contracts.iter().filter(|c| c.entity == *entity);
-        let Some(first) = there.next() else {
+        let there = || self.contracts.iter().filter(|c| c.entity == *entity);
+        let Some(first) = there().next() else {
             return (!self.partial).then(|| self.no_entity(link));
         };
         // Two contracts of one entity are a finding of their own; either may be the one that is meant.
-        let holder = [*first].into_iter().chain(there.copied());
-        let found = holder.filter_map(|c| c.field(field).map(|at| &c.fields[at]));
-        let Some(found) = found.last() else {
+        let found = there().find_map(|c| c.field(field).map(|at| &c.fields[at]));
+        let Some(found) = found else {
             return Some(self.no_field(link, first));
         };
         let from = own.field(link.from).map(|at| &own.fields[at])?;
         (!comparable(from.kind, found.kind)).then(|| {
             let message = format!(
-                "`{}` is of type {} and refers to `{entity}.{field}` of type {}, so no value is ever found there",
+                "`{}` is of type {}, and `{entity}.{field}`, which it refers to, of type {}",
                 link.from, from.kind, found.kind
             );
             Diagnostic::warning("LS-C051", message)
@@ -209,7 +208,7 @@ fn help(written: &str, known: &[&str], also: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{Field, Migration, Outcome, Rule, Step, load};
+    use crate::contract::{Field, Migration, NoLibrary, Outcome, Rule, Step, load};
 
     fn contract(entity: &str, version: &str, fields: &[(&str, Type)]) -> Contract {
         let fields = fields.iter().map(|(name, kind)| Field::new(*name, *kind));
@@ -220,7 +219,7 @@ mod tests {
         let text = format!(
             "apiVersion: v3.1.0\nkind: DataContract\nid: order\nversion: 1.0.0\nstatus: active\nschema:\n  - name: order\n    customProperties:\n      - {{property: lockstep.owner, value: erp}}\n    properties:\n      - {{name: id, logicalType: string, primaryKey: true, required: true}}\n      - name: buyer\n        logicalType: string\n        relationships:\n          - to: {to}\n"
         );
-        load::load("order.odcs.yaml", &text, &load::NoLibrary).unwrap()
+        load("order.odcs.yaml", &text, &NoLibrary).unwrap()
     }
 
     #[test]
@@ -252,7 +251,9 @@ mod tests {
             ..customer
         };
         let releases = vec![&older, &newer, &same, &gone];
-        let table: [(&str, Option<(&str, &str, &str)>); 10] = [
+        /// Code, and parts of message and help.
+        type Said = (&'static str, &'static str, &'static str);
+        let table: [(&str, Option<Said>); 10] = [
             ("customer.id", None),
             ("order.id", None),
             (
@@ -315,7 +316,7 @@ mod tests {
                 "customer.no",
                 Some((
                     "LS-C051",
-                    "`buyer` is of type text and refers to `customer.no` of type int",
+                    "`buyer` is of type text, and `customer.no`, which it refers to, of type int",
                     "same type",
                 )),
             ),

@@ -201,7 +201,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "LS-C051",
-        "A property refers to one of a type whose values can never equal its own. Give both the same type, or refer to another property.",
+        "A property refers to one of another type, so whether two values are the same depends on who compares them. Give both the same type, or refer to another property.",
     ),
 ];
 

@@ -178,7 +178,7 @@ fn one(
     let renamed = rename(&mut properties, notes);
     // What refers to this object by the name that it had refers to it by the one that it has.
     let entity = |object: &str| {
-        let own = (object == written).then(|| asked.entity.as_deref());
+        let own = (object == written).then_some(asked.entity.as_deref());
         entity_of(own.flatten().unwrap_or(object))
     };
     let named = |object: &str| objects.iter().any(|known| name_of(known) == object);

@@ -1,5 +1,6 @@
 //! What comes out of every import is a contract, what cannot be said is told, and nothing breaks.
 
+mod links;
 mod properties;
 mod statements;
 
@@ -649,42 +650,6 @@ const REFUSED: &[(&str, &str)] = &[
         "it describes no entity",
     ),
 ];
-
-/// Objects that get other names are still what others refer to.
-#[test]
-fn relationships_of_others_follow_the_names_that_are_given() {
-    let text = "apiVersion: v3.1.0
-kind: DataContract
-id: shop
-version: 1.0.0
-status: active
-schema:
-  - name: Order Lines
-    properties:
-      - {name: Line No, logicalType: integer, primaryKey: true, required: true}
-  - name: note
-    properties:
-      - {name: id, logicalType: integer, primaryKey: true, required: true}
-      - {name: line, logicalType: integer, relationships: [{to: Order Lines.Line No}]}
-      - {name: parent, logicalType: integer, relationships: [{to: note.id}]}
-      - {name: far, logicalType: integer, relationships: [{to: elsewhere.id}]}
-";
-    let drafts = odcs::import("shop.yaml", text, &asked(&[])).unwrap();
-    let contract = written(&drafts[1]);
-    let to: Vec<String> = contract
-        .fields
-        .iter()
-        .filter_map(|field| field.reference.as_ref())
-        .map(|to| format!("{}.{}", to.entity, to.field))
-        .collect();
-    assert_eq!(to, ["order_lines.Line_No", "note.id", "elsewhere.id"]);
-    let remark = Asked {
-        entity: Some("note".to_owned()),
-        ..Asked::default()
-    };
-    let one = one(odcs::import("shop.yaml", text, &remark));
-    assert!(super::text("x", &one).unwrap().contains("to: note.id"));
-}
 
 #[test]
 fn the_standards_examples_become_contracts() {
