@@ -12,7 +12,7 @@ use std::time::Duration;
 use lockstep_core::connector::{
     Batch, Finding, LaneProgress, Limits, OpenContext, Outcome, Receipt, Sink,
 };
-use lockstep_core::{Change, Column, Result, Shape, Type};
+use lockstep_core::{Change, Column, Kind, Result, Shape, Type};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
@@ -91,7 +91,16 @@ impl Sink for MysqlSink {
                 Ok(()) => {}
                 // Somebody else was quicker.
                 Err(error) if code(&error) == 1060 && added.len() == 1 => {}
-                Err(error) => return Err(failure("cannot add a column", error)),
+                Err(error) => {
+                    let error = failure("cannot add a column", error).with("table", table);
+                    return Err(match error.kind() {
+                        Kind::Unauthorized => error.help(format!(
+                            "let the user of `url` alter the table: GRANT ALTER ON {} TO <the user>; or add the column by hand; with another policy than `propagate` nothing is added",
+                            known.quoted()
+                        )),
+                        _ => error,
+                    });
+                }
             }
         }
         self.targets().remove(table);
@@ -201,7 +210,7 @@ impl MysqlSink {
         progress::advance(lease.conn(), batch)
             .await
             .map_err(|error| {
-                if error.kind() == lockstep_core::Kind::Transient {
+                if error.kind() == Kind::Transient {
                     Failed::Again(error)
                 } else {
                     Failed::Stop(error)

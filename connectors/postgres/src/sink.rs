@@ -105,10 +105,14 @@ impl Sink for PostgresSink {
             .collect();
         if !added.is_empty() {
             let alter = format!("ALTER TABLE {} {}", known.quoted(), added.join(", "));
-            sqlx::query(sql(alter))
-                .execute(lease.conn())
-                .await
-                .map_err(|error| failure("cannot add a column", error))?;
+            let altered = sqlx::query(sql(alter.as_str())).execute(lease.conn()).await;
+            altered.map_err(|error| {
+                let error = failure("cannot add a column", error).with("table", table);
+                match error.kind() {
+                    Kind::Unauthorized => error.help(not_owner(&known.quoted(), &alter)),
+                    _ => error,
+                }
+            })?;
         }
         commit(&mut lease)
             .await
@@ -378,6 +382,13 @@ fn declare(table: &Shape) -> String {
     let key: Vec<String> = key.map(|at| quote(&table.columns[*at].name)).collect();
     let _ = write!(text, "PRIMARY KEY ({}))", key.join(", "));
     text
+}
+
+/// What to do where the role may write a table's rows and not alter it: no grant lets it, as only owners alter.
+fn not_owner(table: &str, alter: &str) -> String {
+    format!(
+        "only a table's owner may add columns, and no GRANT on the table gives that: run ALTER TABLE {table} OWNER TO <the role of `url`>, or GRANT <the owner> TO <the role of `url`>, or let the owner run {alter}; with another policy than `propagate` nothing is added"
+    )
 }
 
 fn committed(batch: &Batch) -> Receipt {

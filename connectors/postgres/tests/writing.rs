@@ -554,3 +554,41 @@ async fn a_table_is_made_as_its_shape_says_and_only_where_there_is_none() {
     assert_eq!(*made[1], shape);
     assert_eq!(made[0].columns.len(), 1, "what is there stays as it is");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_does_not_own_a_table_is_told_what_adding_columns_takes() {
+    let Some(database) = database("CREATE TABLE t(id int PRIMARY KEY, x text)") else {
+        return;
+    };
+    let role = format!("{}_writer", database.name());
+    let grants = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'pw'; GRANT ALL ON t TO {role}; GRANT ALL ON SCHEMA public TO {role}"
+    );
+    database.sql(&grants).unwrap();
+    let url = database.url_as(&role, "pw");
+    let sink = connector()
+        .open_sink(config(&url), context(&database, &["t"]))
+        .await
+        .unwrap();
+    let columns = [Column::new("memo", Type::Text, true)];
+    let refused = sink.add_columns("t", &columns).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unauthorized);
+    assert!(
+        refused.chain().contains("must be owner"),
+        "{}",
+        refused.chain()
+    );
+    let help = refused.help_text().unwrap();
+    assert!(
+        help.contains("ALTER TABLE \"public\".\"t\" OWNER TO")
+            && !help.contains("grant what is missing"),
+        "{help}"
+    );
+    let owned = format!("ALTER TABLE t OWNER TO {role}");
+    database.sql(&owned).unwrap();
+    sink.add_columns("t", &columns).await.unwrap();
+    drop(sink);
+    database
+        .sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .unwrap();
+}

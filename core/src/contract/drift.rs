@@ -41,6 +41,8 @@ pub struct Expected<'a> {
     pub side: Side,
     /// The table when all was well, if it was ever seen so.
     pub before: Option<&'a Shape>,
+    /// What is done about drift of it, on which depends what is left for somebody to do.
+    pub policy: Policy,
 }
 
 /// Whether a table is read or written.

@@ -311,20 +311,23 @@ impl Intake {
     }
 
     fn judge(&mut self, index: usize, now: &Shape) -> Decision {
-        let entity = &self.entities[index];
+        let Entity {
+            captured, standing, ..
+        } = &self.entities[index];
         let plan::Captured {
             contract,
             mapping,
             values,
             policy,
             ..
-        } = &entity.captured;
+        } = captured;
         let expected = Expected {
             contract,
             mapping,
             values,
             side: Side::Source,
-            before: Some(&entity.standing.before),
+            before: Some(&standing.before),
+            policy: *policy,
         };
         let drifts = compare(expected, now);
         let decision = policy.decide(&drifts);
@@ -395,7 +398,10 @@ impl Intake {
         publisher.goes_on_with(index, &entities[index].captured.contract, &known);
         // Rows may have had values there before anybody saw the column.
         let again = "columns were taken along".to_owned();
-        self.note(index, Some(again)).await
+        self.note(index, Some(again)).await?;
+        // What was taken along is as expected now; what cannot be is told on.
+        self.judge(index, shape);
+        Ok(())
     }
 
     /// Writes how the table was when all was well, and why it has to be read again.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::at_once;
 use super::feed::Chunk;
 use super::hand::Hand;
-use super::plan::Current;
+use super::plan::{Current, may_be_the_tables};
 use super::progress::Progress;
 use super::unfold::Unfolding;
 use super::{Delivery, moved};
@@ -253,7 +253,7 @@ impl Applier<'_> {
                     self.narrow(&mut hand, &skip).await?;
                     continue;
                 }
-                (Err(error), None) => return Err(error),
+                (Err(error), None) => return Err(self.explained(error).await),
             };
             let outcomes: Vec<(usize, Outcome)> = match receipt {
                 Receipt::Committed(outcomes) => {
@@ -299,11 +299,19 @@ impl Applier<'_> {
             };
             waits += 1;
             if waits == 1 && self.is_altered().await? {
-                // What is refused may be the table's doing: another life looks, and these are tried again.
-                return Err(Error::transient("the target's table was altered"));
+                // What is refused may be the table's doing: these are tried again once it fits.
+                return Err(self.delivery.misfit(&*self.sink).await);
             }
             self.refuse(&mut hand, outcomes, waits).await?;
         }
+    }
+
+    /// Why a batch failed: where the table does not fit any more, that, and not the target's words for what came of it.
+    async fn explained(&self, error: Error) -> Error {
+        if may_be_the_tables(&error) && self.is_altered().await.unwrap_or(true) {
+            return self.delivery.misfit(&*self.sink).await;
+        }
+        error
     }
 
     /// Sends a batch to the target, which may take only so long.

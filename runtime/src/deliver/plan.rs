@@ -61,6 +61,7 @@ impl Delivery {
                 values: &self.plan.values,
                 side: Side::Target,
                 before: known.as_ref().map(|known| &known.shape),
+                policy: self.plan.policy,
             };
             let mut drifts = compare(expected, &now);
             drifts.retain(|drift| drift.kind != Kind::Ok);
@@ -109,6 +110,14 @@ impl Delivery {
             write: Arc::new(write),
             incarnation,
         })
+    }
+
+    /// What does not fit of a table that was altered; where it fits as it is now, another life takes it so.
+    pub(super) async fn misfit(&self, sink: &dyn DynSink) -> Error {
+        match self.current(sink).await {
+            Ok(_) => Error::transient("the target's table was altered"),
+            Err(error) => error,
+        }
     }
 
     /// Whether fields were taken along since, with a version that the target goes on to.
@@ -203,6 +212,15 @@ fn violation(message: String) -> Violation {
         message,
         outcome: Outcome::Quarantine,
     }
+}
+
+/// Whether a target's error may come of its table having been altered: no other kind of trouble is of a kind like this.
+pub(super) fn may_be_the_tables(error: &Error) -> bool {
+    use lockstep_core::error::Kind;
+    matches!(
+        error.kind(),
+        Kind::Config | Kind::Invalid | Kind::Unsupported | Kind::Unexpected
+    )
 }
 
 fn held(reason: &str) -> Error {

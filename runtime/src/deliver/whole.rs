@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{Versioned, gap};
-use super::plan::Current;
+use super::plan::{Current, may_be_the_tables};
 use super::progress::{Progress, next};
 use super::{Delivery, Ended, answers};
 use crate::again::{Replaced, again};
@@ -243,7 +243,9 @@ impl Together {
                     }
                 }
             }
-            work.apply().await?;
+            if let Err(error) = work.apply().await {
+                return Err(work.explained(error).await);
+            }
             if work.waiting.is_empty() {
                 self.skip_nothing("nothing stands in its way").await;
             }
@@ -554,6 +556,19 @@ impl Work<'_> {
         };
         // Whoever asked may have gone.
         let _ = request.reply.send(answer.to_bytes());
+    }
+
+    /// Why transactions could not be applied: where a table does not fit any more, that, and not the target's words for what came of it.
+    async fn explained(&self, error: Error) -> Error {
+        if !may_be_the_tables(&error) || !self.is_altered().await.unwrap_or(true) {
+            return error;
+        }
+        for member in &self.pair.members {
+            if let Err(misfit) = member.current(&*self.sink).await {
+                return misfit;
+            }
+        }
+        Error::transient("the target's tables were altered").because(error)
     }
 
     async fn is_altered(&self) -> Result<bool> {

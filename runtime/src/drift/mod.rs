@@ -127,6 +127,10 @@ async fn one(config: &Config, registry: &Registry, wanted: Wanted) -> Option<Tab
         Side::Source => Role::Source,
         Side::Target => Role::Sink,
     };
+    let policy = match wanted.side {
+        Side::Source => config.source_policy(&wanted.system, &wanted.entity),
+        Side::Target => config.policy(&wanted.system, config.flows.get(&wanted.flow)?),
+    };
     let terms = terms(contract, mapping);
     let known = config.known.tables.get(&wanted.key);
     let before = known.filter(|known| known.terms == terms);
@@ -139,6 +143,7 @@ async fn one(config: &Config, registry: &Registry, wanted: Wanted) -> Option<Tab
                 values: &config.values,
                 side: wanted.side,
                 before: before.map(|known| &known.shape),
+                policy,
             };
             (compare(expected, &now), None)
         }

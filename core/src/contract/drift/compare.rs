@@ -7,7 +7,7 @@ use crate::gate::{Problem, ReadPlan, WritePlan};
 use crate::shape::{Column, Shape};
 use crate::value::Type;
 
-use super::{Drift, Expected, Kind, Side};
+use super::{Action, Drift, Expected, Kind, Side};
 
 /// Compares a table with what is expected of it: one entry per mapped field in contract order, then one per further column that matters.
 ///
@@ -176,6 +176,10 @@ impl Comparison<'_> {
             Side::Source => {
                 "add it again, or map the field to another column; a field that has no column any more is a new version of the contract".to_owned()
             }
+            // Said where nobody was able to yet, too, as where the right to is missing.
+            Side::Target if adds.is_some() && self.takes_additions() => {
+                "the policy `propagate` adds it, for which the user of `url` must be allowed to alter the table; or add it by hand".to_owned()
+            }
             Side::Target if adds.is_some() => {
                 "add it, or set `drift.additive = \"propagate\"` and it is added".to_owned()
             }
@@ -257,10 +261,35 @@ impl Comparison<'_> {
                     "column `{}` of table `{}` is new, and no field is mapped to it",
                     column.name, self.now.name
                 ),
-                cure: "add the field to the contract in a new minor version and map it, or leave it out".to_owned(),
+                cure: self.what_to_do_about(column).to_owned(),
                 adds: self.may_add(column).then(|| column.clone()),
             });
         }
+    }
+
+    /// What is to be done about a new column, under the policy that there is.
+    fn what_to_do_about(&self, column: &Column) -> &'static str {
+        match self.expected.policy.additive {
+            Action::Propagate if self.may_add(column) => {
+                "nothing has to be done: the policy `propagate` takes it along with the next change, and `lockstep contract drift` shows then what to put into the contract's file"
+            }
+            Action::Propagate => {
+                "the policy `propagate` cannot take it along, because of its name or its type: add a field to the contract in a new minor version and map it, or leave it out"
+            }
+            Action::Ignore => {
+                "add the field to the contract in a new minor version and map it, or leave it out"
+            }
+            Action::Hold => {
+                "add the field to the contract in a new minor version, map it and start again; to go on without it, set `drift.additive = \"ignore\"`, or `\"propagate\"` to take it along"
+            }
+            Action::Fail => {
+                "add the field to the contract in a new minor version and map it, or set `drift.additive = \"ignore\"`, or `\"propagate\"` to take it along; then start again"
+            }
+        }
+    }
+
+    fn takes_additions(&self) -> bool {
+        self.expected.policy.additive == Action::Propagate
     }
 
     /// Whether a new column may become a field: by its name, which no field has or had.

@@ -61,6 +61,7 @@ fn drifts(side: Side, before: bool, now: &[(&str, Type, bool)]) -> Vec<Drift> {
         values: &values,
         side,
         before: before.then_some(&was),
+        policy: Policy::default(),
     };
     compare(expected, &shape(now))
 }
@@ -183,6 +184,7 @@ fn another_key_is_a_break() {
         values: &values,
         side: Side::Source,
         before: Some(&was),
+        policy: Policy::default(),
     };
     let drifts = compare(expected, &now);
     assert_eq!(worst(&drifts), Kind::Breaking);
@@ -247,6 +249,7 @@ fn a_reserved_or_odd_name_is_never_taken_along() {
         values: &values,
         side: Side::Source,
         before: Some(&was),
+        policy: Policy::default(),
     };
     let now = shape(
         &[
@@ -324,6 +327,7 @@ fn bounded(side: Side, most: Option<u64>, was: Option<u32>, now: Option<u32>) ->
         values: &values,
         side,
         before: Some(&before),
+        policy: Policy::default(),
     };
     let mut drifts = compare(expected, &of(now));
     drifts.retain(|drift| drift.kind != Kind::Ok);
@@ -395,6 +399,7 @@ fn what_stands_inside_a_mapped_document_is_not_new() {
         values: &BTreeMap::new(),
         side: Side::Source,
         before: Some(&was),
+        policy: Policy::default(),
     };
     let drifts = compare(expected, &shape(&now));
     let told = drifts.iter().filter(|drift| drift.kind != Kind::Ok);
@@ -421,6 +426,7 @@ fn a_list_is_taken_along_as_a_list_and_what_cannot_be_is_told_on() {
         values: &values,
         side: Side::Source,
         before: Some(before),
+        policy: Policy::default(),
     };
     let policy = Policy {
         additive: Action::Propagate,
@@ -451,4 +457,66 @@ fn a_list_is_taken_along_as_a_list_and_what_cannot_be_is_told_on() {
     assert_eq!(names, ["no", "title", "cents", "tags"]);
     let told = compare(expected(&taken), &now);
     assert!(told.iter().any(|drift| drift.field == "Größe (cm)"));
+}
+
+#[test]
+fn what_is_to_be_done_depends_on_the_policy() {
+    let (contract, mapping, values, was) = (contract(), mapping(), BTreeMap::new(), shape(&BEFORE));
+    let cure = |side, additive, now: &[(&str, Type, bool)]| {
+        let policy = Policy {
+            additive,
+            ..Policy::default()
+        };
+        let expected = Expected {
+            contract: &contract,
+            mapping: &mapping,
+            values: &values,
+            side,
+            before: Some(&was),
+            policy,
+        };
+        let mut drifts = compare(expected, &shape(now));
+        drifts.retain(|drift| drift.kind != Kind::Ok);
+        drifts.remove(0).cure
+    };
+    let more = [&BEFORE[..], &[("memo", Type::Text, true)]].concat();
+    let odd = [&BEFORE[..], &[("two words", Type::Text, true)]].concat();
+    let (source, target) = (Side::Source, Side::Target);
+    let set = "set `drift.additive = \"";
+    for (side, additive, now, says, is_to_set) in [
+        (
+            target,
+            Action::Propagate,
+            &BEFORE[..2],
+            "allowed to alter",
+            false,
+        ),
+        (target, Action::Hold, &BEFORE[..2], "or set", true),
+        (target, Action::Ignore, &BEFORE[..2], "or set", true),
+        (
+            source,
+            Action::Propagate,
+            &more,
+            "nothing has to be done",
+            false,
+        ),
+        (
+            source,
+            Action::Propagate,
+            &odd,
+            "cannot take it along",
+            false,
+        ),
+        (source, Action::Ignore, &more, "or leave it out", false),
+        (source, Action::Hold, &more, "to go on without it", true),
+        (source, Action::Fail, &more, "then start again", true),
+    ] {
+        let cure = cure(side, additive, now);
+        assert!(cure.contains(says), "{side:?} {additive:?}: {cure}");
+        assert_eq!(
+            cure.contains(set),
+            is_to_set,
+            "{side:?} {additive:?}: {cure}"
+        );
+    }
 }

@@ -392,6 +392,7 @@ impl Planner<'_> {
             values: &config.values,
             side: Side::Target,
             before: None,
+            policy,
         };
         let decision = policy.decide(&compare(expected, found));
         let (adds, hold) = match decision {
