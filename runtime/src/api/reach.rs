@@ -1,6 +1,5 @@
 //! What the command line works with: the running process where there is one, its log where there is none.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use lockstep_core::Key;
@@ -14,7 +13,7 @@ use crate::quarantine::{Answer, Ask, Closing, Entry, Stage};
 use crate::report;
 use crate::status::{State, Status};
 use crate::supervise::Store;
-use crate::verify::InFlight;
+use crate::verify::{Explained, InFlight};
 use crate::versions::{Known, Versions};
 
 /// How long a runtime that holds the log may take until it answers.
@@ -224,24 +223,31 @@ impl InFlight for Reach {
         entity: &'a str,
         flow: &'a str,
         to: &'a str,
-    ) -> Boxed<'a, Result<HashSet<String>>> {
+    ) -> Boxed<'a, Result<Explained>> {
         Box::pin(async move {
-            // A dropped change stays a difference that somebody decided on; it is no drift either.
-            let holds = |entry: &Entry| {
-                entry.state.explains()
-                    && entry.entity == entity
+            let concerns = |entry: &Entry| {
+                entry.entity == entity
                     && (entry.stage == Stage::Gate
                         || (entry.flow.as_deref() == Some(flow) && entry.system == to))
             };
-            let entries = self.entries().await?;
-            let keys = entries.into_iter().filter(holds).flat_map(|entry| {
+            let mut entries = self.entries().await?;
+            entries.retain(concerns);
+            // A dropped change stays a difference that somebody decided on; it is no drift either.
+            let (holding, mut others): (Vec<Entry>, Vec<Entry>) = entries
+                .into_iter()
+                .partition(|entry| entry.state.explains());
+            others.retain(Entry::is_corrected);
+            let keys = holding.into_iter().flat_map(|entry| {
                 // Targets still hold the record under the key it had.
                 let former = entry.former.as_ref();
                 let former =
                     former.and_then(|former| Key::encode(former.key.iter().map(Some)).ok());
                 [Some(entry.key), former.map(|key| key.to_string())]
             });
-            Ok(keys.flatten().collect())
+            Ok(Explained {
+                held: keys.flatten().collect(),
+                corrected: others,
+            })
         })
     }
 }

@@ -6,7 +6,7 @@ mod filter;
 mod guards;
 mod show;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -167,6 +167,9 @@ struct Handled {
     /// The answer.
     #[serde(flatten)]
     answer: Answer,
+    /// What is left to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 impl Args {
@@ -442,7 +445,11 @@ async fn act(
             },
             Err(error) => return Err(error),
         };
-        results.push(Handled { id, answer });
+        results.push(Handled {
+            id,
+            answer,
+            note: None,
+        });
     }
     bar.finish_and_clear();
     let acted = Acted {
@@ -462,7 +469,7 @@ fn show_acted(cx: &Context, acted: &Acted, done: &str) -> Exit {
     if cx.output.is_json() {
         cx.output.json(acted);
     } else {
-        for Handled { id, answer } in &acted.results {
+        for Handled { id, answer, .. } in &acted.results {
             let said = match answer {
                 Answer::Done => done.to_owned(),
                 Answer::Missing => "there is no such entry".to_owned(),
@@ -475,6 +482,15 @@ fn show_acted(cx: &Context, acted: &Acted, done: &str) -> Exit {
                 Answer::Failed { reason } => reason.clone(),
             };
             cx.output.text(&format!("{id}: {said}"));
+        }
+        // Of many corrections each source is named once.
+        let notes: BTreeSet<&String> = acted
+            .results
+            .iter()
+            .filter_map(|one| one.note.as_ref())
+            .collect();
+        for note in notes {
+            cx.output.text(note);
         }
         if acted.results.is_empty() {
             cx.output.text("nothing is in quarantine");

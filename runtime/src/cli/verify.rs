@@ -164,8 +164,13 @@ fn text(verified: &Verification) -> String {
             } else {
                 format!(" in {}", example.fields.join(", "))
             };
+            let corrected = if example.corrected {
+                format!(", corrected in quarantine: mend it in {} too", pair.left)
+            } else {
+                String::new()
+            };
             text.push_str(&format!(
-                "\n{} {}: {}{fields} ({} and {})",
+                "\n{} {}: {}{fields} ({} and {}){corrected}",
                 pair.entity, example.key, example.kind, pair.left, pair.right
             ));
         }

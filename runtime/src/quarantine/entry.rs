@@ -398,6 +398,12 @@ impl Entry {
         self.edits.last().map_or(&self.held.row, |edit| &edit.row)
     }
 
+    /// Tells whether it was sent as somebody corrected it, so that targets hold something else than its source.
+    #[must_use]
+    pub fn is_corrected(&self) -> bool {
+        self.state == State::Retried && !self.edits.is_empty()
+    }
+
     /// The change again, ready for the step it stopped at.
     #[must_use]
     pub fn change(&self) -> Change {

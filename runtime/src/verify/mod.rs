@@ -3,6 +3,8 @@
 //! First version: both sides are scanned whole and compared by hash; suspects are looked at again after the changes in flight have had time to land, so what is only on its way does not count as drift.
 //! Keys in quarantine and flows that do not come to rest are told apart from differences.
 
+mod corrected;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::preflight::{PlannedFlow, PlannedTarget, Preflight};
 use crate::config::{Config, Role, System};
+use crate::quarantine::Entry;
+use corrected::corrections;
 
 /// Rows of one page of a scan.
 const PAGE_ROWS: usize = 2000;
@@ -56,6 +60,9 @@ pub struct Pair {
     pub extra: u64,
     /// Records whose fields differ.
     pub different: u64,
+    /// How many of those differ because they were corrected in quarantine, and not in their source.
+    #[serde(default)]
+    pub corrected: u64,
     /// Records that differ while their flow is still behind.
     pub lagging: u64,
     /// Records that differ because a change of theirs is in quarantine.
@@ -73,6 +80,18 @@ pub struct Example {
     pub fields: Vec<String>,
     /// `missing`, `extra` or `different`.
     pub kind: String,
+    /// Whether it differs because it was corrected in quarantine: the target holds the correction, the source what was corrected.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub corrected: bool,
+}
+
+/// What the quarantine explains of the differences between a source and a target.
+#[derive(Clone, Debug, Default)]
+pub struct Explained {
+    /// Keys of records whose changes stand there.
+    pub held: HashSet<String>,
+    /// Entries that were corrected there and sent, from the oldest on: targets have the correction, and the source what it corrected.
+    pub corrected: Vec<Entry>,
 }
 
 /// What is known of changes on their way, asked while suspects are looked at again.
@@ -85,13 +104,13 @@ pub trait InFlight: Sync {
         deadline: Duration,
     ) -> lockstep_core::connector::Boxed<'a, bool>;
 
-    /// Keys of open quarantine entries that keep a target from equalling its source.
+    /// What of the quarantine keeps a target from equalling its source.
     fn quarantined<'a>(
         &'a self,
         entity: &'a str,
         flow: &'a str,
         to: &'a str,
-    ) -> lockstep_core::connector::Boxed<'a, Result<HashSet<String>>>;
+    ) -> lockstep_core::connector::Boxed<'a, Result<Explained>>;
 }
 
 /// Compares every flow's source with its targets; only those of `entity` or `target`, where given.
@@ -339,8 +358,8 @@ impl Sides<'_> {
             }
         }
         progress(&label, records);
-        let held = in_flight.quarantined(entity, name, to).await?;
-        let mut pair = self.pair(found, settled, &held).await?;
+        let explained = in_flight.quarantined(entity, name, to).await?;
+        let mut pair = self.pair(found, settled, &explained).await?;
         // A row without a readable key cannot have passed the gate, so at the source it is in quarantine; in the target nobody of ours wrote it.
         pair.quarantined += keyless_left.len() as u64;
         pair.extra += keyless_right.len() as u64;
@@ -352,6 +371,7 @@ impl Sides<'_> {
                     key,
                     fields: Vec::new(),
                     kind: "extra".to_owned(),
+                    corrected: false,
                 }),
         );
         Ok(pair)
@@ -391,13 +411,9 @@ impl Sides<'_> {
         })
     }
 
-    async fn pair(
-        &self,
-        found: Differences,
-        settled: bool,
-        held: &HashSet<String>,
-    ) -> Result<Pair> {
-        let fields = self.details(&found.different).await?;
+    async fn pair(&self, found: Differences, settled: bool, explained: &Explained) -> Result<Pair> {
+        let corrections = corrections(&explained.corrected, &self.flow.contract, &self.left);
+        let details = self.details(&found.different, &corrections).await?;
         let mut pair = Pair {
             entity: self.flow.entity.clone(),
             left: self.flow.from.clone(),
@@ -406,6 +422,7 @@ impl Sides<'_> {
             missing: 0,
             extra: 0,
             different: 0,
+            corrected: 0,
             lagging: 0,
             quarantined: 0,
             examples: Vec::new(),
@@ -418,7 +435,7 @@ impl Sides<'_> {
         for (kind, keys) in kinds {
             for key in keys {
                 let text = key.to_string();
-                if held.contains(&text) {
+                if explained.held.contains(&text) {
                     pair.quarantined += 1;
                     continue;
                 }
@@ -426,17 +443,20 @@ impl Sides<'_> {
                     pair.lagging += 1;
                     continue;
                 }
+                let detail = details.get(key).filter(|_| kind == "different");
+                let corrected = detail.is_some_and(|detail| detail.corrected);
                 match kind {
                     "missing" => pair.missing += 1,
                     "extra" => pair.extra += 1,
                     _ => pair.different += 1,
                 }
+                pair.corrected += u64::from(corrected);
                 if pair.examples.len() < EXAMPLES_MAX {
-                    let fields = fields.get(key).cloned().unwrap_or_default();
                     pair.examples.push(Example {
                         key: text,
-                        fields,
+                        fields: detail.map_or_else(Vec::new, |detail| detail.fields.clone()),
                         kind: kind.to_owned(),
+                        corrected,
                     });
                 }
             }
@@ -444,8 +464,12 @@ impl Sides<'_> {
         Ok(pair)
     }
 
-    /// The fields in which records differ.
-    async fn details(&self, different: &[Key]) -> Result<BTreeMap<Key, Vec<String>>> {
+    /// The fields in which records differ, and whether that is because of a correction.
+    async fn details(
+        &self,
+        different: &[Key],
+        corrections: &BTreeMap<Key, Row>,
+    ) -> Result<BTreeMap<Key, Detail>> {
         let wanted: HashSet<&Key> = different.iter().take(DETAILED_MAX).collect();
         if wanted.is_empty() {
             return Ok(BTreeMap::new());
@@ -461,15 +485,27 @@ impl Sides<'_> {
                 }
             })
             .await?;
-        let mut fields = BTreeMap::new();
+        let mut details = BTreeMap::new();
         self.right
             .scan(contract, |key, row| {
                 if let Some(ours) = left.get(&key) {
-                    let names = differing_fields(&shape, &compared, ours, &row);
-                    fields.insert(key, names);
+                    let fields = differing_fields(&shape, &compared, ours, &row);
+                    let corrected = corrections.get(&key).is_some_and(|corrected| {
+                        let of = |field: &String| shape.position(field);
+                        let at: Vec<usize> = fields.iter().filter_map(of).collect();
+                        !at.is_empty() && differing_fields(&shape, &at, corrected, &row).is_empty()
+                    });
+                    details.insert(key, Detail { fields, corrected });
                 }
             })
             .await?;
-        Ok(fields)
+        Ok(details)
     }
+}
+
+/// How a record differs.
+struct Detail {
+    fields: Vec<String>,
+    /// Whether the right side holds in all of these what somebody corrected them to.
+    corrected: bool,
 }

@@ -15,6 +15,7 @@ use crate::cli::{Context, Exit};
 use crate::config::Config;
 use crate::quarantine::{Answer, Ask, Edit, Entry, Stage, Wrong, corrected, from_json, read_value};
 use crate::rules;
+use crate::verify::can_be_compared;
 
 /// Correct held records and send them
 ///
@@ -70,20 +71,24 @@ impl Args {
                 return Ok(refuse(cx, &over_all(&entry)));
             }
             match self.edit(config, &entry, &object) {
-                Ok(edit) => edits.push((id, edit)),
+                Ok(edit) => edits.push((id, edit, source(config, &entry))),
                 // A line that was left as it is means no correction.
                 Err(_) if self.from.is_some() && unchanged(&entry, &object) => {}
                 Err(wrong) => return Ok(refuse(cx, &wrong)),
             }
         }
         let mut results = Vec::new();
-        for (id, edit) in edits {
+        for (id, edit, source) in edits {
             let ask = Ask::Edit {
                 id: id.clone(),
                 edit,
             };
             let answer = reach.ask(&ask).await?;
-            results.push(Handled { id, answer });
+            let note = source.filter(|_| answer == Answer::Done);
+            let note = note.map(|source| {
+                format!("`{source}` still holds the old value: mend it there, or `lockstep verify` tells the difference, and the next reading of the table judges the old value again")
+            });
+            results.push(Handled { id, answer, note });
         }
         let acted = Acted {
             ok: results.iter().all(|one| one.answer == Answer::Done),
@@ -153,6 +158,16 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// The system that holds the record of an entry uncorrected; what was published to an inbox or is deleted nobody holds.
+fn source(config: &Config, entry: &Entry) -> Option<String> {
+    let system = match (&entry.flow, entry.stage) {
+        (Some(flow), Stage::Deliver) => &config.flows.get(flow)?.from,
+        _ => &entry.system,
+    };
+    let holds = can_be_compared(config, system) && entry.held.op.is_upsert();
+    holds.then(|| system.clone())
 }
 
 /// A rule over all records holds no record.
