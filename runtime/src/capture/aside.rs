@@ -14,6 +14,7 @@ use super::line::Turn;
 use super::outbox::Outbox;
 use super::pieces::{change_entity, former, row_names, waits};
 use crate::quarantine::{Entry, Former, Held, Original, Stage, State, Stopped, entry_id};
+use crate::rules::At;
 
 /// Behind whom a change waits where nothing halts any more.
 const OTHERS: &str = "those before it";
@@ -80,7 +81,12 @@ impl Intake {
             desk.refused(change.mark, &rejection.violations);
         }
         let contract = index.map(|index| &*self.entities[index].captured.contract);
-        self.tally.note(contract, &rejection.violations);
+        let at = At {
+            incarnation,
+            mark: change.mark,
+            waited: false,
+        };
+        self.tally.note(contract, &rejection.violations, at);
         let event = event_id(incarnation, change.mark);
         let mut entry = self.entry(index, change, &event, rejection);
         entry.held.raw = Some(raw.base64.clone());
@@ -133,6 +139,7 @@ impl Intake {
         cut: bool,
         way: Way<'_>,
     ) -> bool {
+        self.count(index, &rejection.violations, change, &way);
         let Way {
             incarnation,
             outbox,
@@ -142,8 +149,6 @@ impl Intake {
         if let Some(desk) = &self.desk {
             desk.refused(change.mark, &rejection.violations);
         }
-        let contract = &self.entities[index].captured.contract;
-        self.tally.note(Some(contract), &rejection.violations);
         let event = event_id(incarnation, change.mark);
         let outcome = rejection.outcome();
         let mut entry = self.entry(Some(index), change, &event, rejection);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lockstep_core::connector::{Emitted, News};
-use lockstep_core::contract::{Contract, lock};
+use lockstep_core::contract::{Contract, Violation, lock};
 use lockstep_core::error::{Error, Result};
 use lockstep_core::gate::{Gated, ReadPlan, Verdict};
 use lockstep_core::log::{Event, event_id};
@@ -23,7 +23,7 @@ use super::waiting::{Below, Book, Passed};
 use crate::inbox::Desk;
 use crate::plan;
 use crate::quarantine::{Entry, Original, Place, Quarantine, Stage, State};
-use crate::rules::Tally;
+use crate::rules::{At, Tally};
 use crate::status::Board;
 use crate::versions::Versions;
 
@@ -330,7 +330,7 @@ impl Intake {
 
     /// Sends a record on, with the tombstones of the keys it has no longer; where the mapping leaves the row out, only those.
     fn send(&mut self, index: usize, change: &Change, gated: Option<Gated>, way: Way<'_>) -> bool {
-        self.tell_noted(index, change, gated.as_ref());
+        self.tell_noted(index, change, gated.as_ref(), &way);
         let Way {
             incarnation,
             publisher,
@@ -461,15 +461,33 @@ impl Intake {
     }
 
     /// Counts and tells rules that a record breaks though it goes on.
-    fn tell_noted(&mut self, index: usize, change: &Change, gated: Option<&Gated>) {
+    fn tell_noted(&mut self, index: usize, change: &Change, gated: Option<&Gated>, way: &Way<'_>) {
         let noted = gated.map_or(&[][..], |gated| gated.noted.as_slice());
         if noted.is_empty() {
             return;
         }
-        let contract = &self.entities[index].captured.contract;
-        self.tally.note(Some(contract), noted);
+        self.count(index, noted, change, way);
         if let Some(desk) = &self.desk {
             desk.noted(change.mark, noted);
+        }
+    }
+
+    /// Counts the rules that a change breaks, unless an earlier life of the capture did.
+    pub(super) fn count(
+        &mut self,
+        index: usize,
+        violations: &[Violation],
+        change: &Change,
+        way: &Way<'_>,
+    ) {
+        let at = At {
+            incarnation: way.incarnation,
+            mark: change.mark,
+            waited: way.waited,
+        };
+        if way.waited || !way.publisher.took(at.incarnation, at.mark) {
+            let contract = &self.entities[index].captured.contract;
+            self.tally.note(Some(contract), violations, at);
         }
     }
 

@@ -265,6 +265,12 @@ impl Publisher {
         lanes[slot].covers(incarnation, mark)
     }
 
+    /// Tells whether an earlier life of the capture took a change, so that whatever came of it is known: something as late as it stands in one of the lanes.
+    pub(super) fn took(&self, incarnation: &str, mark: Mark) -> bool {
+        let mut lanes = self.at_first.iter();
+        lanes.any(|lane| lane.covers(incarnation, mark))
+    }
+
     /// Publishes a segment and a position, both if both are given, so that they share a commit of the log.
     pub(super) fn send(&mut self, segment: Option<Segment>, position: Option<Position>) -> Flight {
         let mut messages = Vec::new();

@@ -108,6 +108,13 @@ impl Rests {
         if running {
             flow.state = State::Paused;
         }
+        if resting
+            .iter()
+            .any(|(part, _)| matches!(part, Part::Deliver { .. }))
+        {
+            // Nothing is applied, whatever was a moment ago.
+            flow.rate = 0.0;
+        }
         flow
     }
 

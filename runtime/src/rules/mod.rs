@@ -7,6 +7,6 @@ mod tally;
 mod watch;
 
 pub(crate) use tally::add;
-pub use tally::{RuleCount, Tally};
+pub use tally::{At, RuleCount, Tally};
 pub(crate) use watch::is_over_all;
 pub use watch::{SetStatus, Watch};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lockstep_core::contract::{Contract, Outcome, Violation};
+use lockstep_core::position::{Mark, Position};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ pub struct RuleCount {
     pub rule: String,
     /// What became of the changes that broke it, as far as this rule asks.
     pub outcome: Outcome,
-    /// How many changes broke it; one that comes again after a restart counts again.
+    /// How many changes broke it; one that is read again, because nobody knew that it had been read, counts once.
     pub changes: u64,
 }
 
@@ -37,7 +38,20 @@ pub struct RuleCount {
 pub struct Tally {
     system: String,
     board: Arc<Board>,
+    /// Up to where an earlier life of the capture counted.
+    before: Option<Position>,
     told: HashMap<(String, String), Told>,
+}
+
+/// Where a change stands that broke a rule.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'a> {
+    /// The life of its source.
+    pub incarnation: &'a Arc<str>,
+    /// Its place there.
+    pub mark: Mark,
+    /// Whether it waited in line since it was read, so that its place says nothing about whether it was judged before.
+    pub waited: bool,
 }
 
 /// When a rule was last told, and how often it was broken since.
@@ -53,12 +67,20 @@ impl Tally {
         Tally {
             system: system.to_owned(),
             board: Arc::clone(board),
+            before: board.counted(system),
             told: HashMap::new(),
         }
     }
 
-    /// Takes note of the rules that one change broke; without a contract, of an entity that nobody knows.
-    pub fn note(&mut self, contract: Option<&Contract>, violations: &[Violation]) {
+    /// Takes note of the rules that one change broke, unless an earlier life of the capture did; without a contract, of an entity that nobody knows.
+    pub fn note(&mut self, contract: Option<&Contract>, violations: &[Violation], at: At<'_>) {
+        let counted = |before: &Position| before.covers(at.incarnation, at.mark);
+        if !at.waited && self.before.as_ref().is_some_and(counted) {
+            return;
+        }
+        if !violations.is_empty() {
+            self.board.counted_at(&self.system, at.incarnation, at.mark);
+        }
         let entity = contract.map_or("", |contract| contract.entity.as_str());
         for broken in violations {
             // What publishers make up must not make the list long.
@@ -117,5 +139,49 @@ pub(crate) fn add(counts: &mut Vec<RuleCount>, one: RuleCount) {
         known.changes += one.changes;
     } else if counts.len() < RULES_MAX {
         counts.push(one);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_is_read_again_counts_once() {
+        let board = Arc::new(Board::default());
+        let incarnation = Arc::from("one");
+        let other = Arc::from("two");
+        let broken = |outcome| Violation {
+            field: None,
+            rule: "allowed".to_owned(),
+            message: "not allowed".to_owned(),
+            outcome,
+        };
+        let note = |tally: &mut Tally, incarnation, commit, waited| {
+            let at = At {
+                incarnation,
+                mark: Mark { commit, ordinal: 0 },
+                waited,
+            };
+            tally.note(None, &[broken(Outcome::Quarantine)], at);
+            let counts = board.rules();
+            counts.iter().map(|count| count.changes).sum::<u64>()
+        };
+        let mut tally = Tally::new("crm", &board);
+        assert_eq!(note(&mut tally, &incarnation, 7, false), 1);
+        // Of two entities of one table.
+        assert_eq!(note(&mut tally, &incarnation, 7, false), 2);
+        assert_eq!(note(&mut tally, &incarnation, 9, false), 3);
+        // What failed begins again before what it had read.
+        let mut tally = Tally::new("crm", &board);
+        assert_eq!(note(&mut tally, &incarnation, 7, false), 3);
+        assert_eq!(note(&mut tally, &incarnation, 9, false), 3);
+        assert_eq!(note(&mut tally, &incarnation, 8, true), 4);
+        assert_eq!(note(&mut tally, &incarnation, 10, false), 5);
+        assert_eq!(note(&mut tally, &other, 1, false), 6);
+        assert_eq!(
+            note(&mut Tally::new("erp", &board), &incarnation, 1, false),
+            7
+        );
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The steps tell the [`Board`] what they did; whoever asks gets a [`Status`].
 
+mod counts;
 mod majors;
 mod part;
 mod reading;
@@ -16,13 +17,14 @@ use jiff::Timestamp;
 use lockstep_core::contract::Contract;
 use lockstep_core::contract::drift::Drift;
 use lockstep_core::error::Error;
+use lockstep_core::position::Position;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::canary::{self, Delivering, Spot};
 use crate::config::Flow;
 use crate::lease::Holder;
-use crate::rules::{self, RuleCount, SetStatus};
+use crate::rules::{RuleCount, SetStatus};
 
 pub use majors::MajorStatus;
 pub use part::Part;
@@ -97,6 +99,8 @@ struct CaptureBoard {
     /// Entities whose deletes are withheld.
     withheld: BTreeMap<String, Trouble>,
     readings: Readings,
+    /// Up to where its changes are counted that broke a rule.
+    counted: Option<Position>,
 }
 
 #[derive(Debug, Default)]
@@ -238,29 +242,6 @@ impl Board {
         if let Some(capture) = inner.captures.get_mut(system) {
             capture.in_hand = in_hand;
         }
-    }
-
-    /// A rule was broken.
-    pub fn broke(&self, count: RuleCount) {
-        rules::add(&mut self.inner().rules, count);
-    }
-
-    /// How often each rule was broken here.
-    #[must_use]
-    pub fn rules(&self) -> Vec<RuleCount> {
-        self.inner().rules.clone()
-    }
-
-    /// Rules over all records of an entity were judged.
-    pub fn judged(&self, system: &str, entity: &str, sets: Vec<SetStatus>) {
-        let place = (system.to_owned(), entity.to_owned());
-        self.inner().sets.insert(place, sets);
-    }
-
-    /// How rules over all records were last judged here.
-    #[must_use]
-    pub fn sets(&self) -> Vec<SetStatus> {
-        self.inner().sets.values().flatten().cloned().collect()
     }
 
     /// Whether a system is captured here.
