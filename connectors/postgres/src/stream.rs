@@ -79,6 +79,8 @@ struct Open {
 struct Placed {
     table: usize,
     mark: Mark,
+    /// Where what comes after its transaction begins.
+    end: u64,
     at: Timestamp,
     rows: VecDeque<Waiting>,
     again: Vec<RowKey>,
@@ -233,6 +235,7 @@ impl Stream {
             self.placed = Some(Placed {
                 table: chunk.plan.table,
                 mark,
+                end,
                 at: open.at,
                 again: chunk.plan.again.clone(),
                 last: chunk.last.clone(),
@@ -241,12 +244,16 @@ impl Stream {
                 rows: chunk.into_rows(),
             });
         } else {
-            // Whatever comes now has a later commit, or one that begins here: so it shows that this one is told to its end.
-            self.reading.mark = self.reading.mark.max(Mark {
-                commit: end,
-                ordinal: 0,
-            });
+            self.ends(end);
         }
+    }
+
+    /// A transaction is told to its end: whatever comes now has a later commit, or one that begins here.
+    fn ends(&mut self, end: u64) {
+        self.reading.mark = self.reading.mark.max(Mark {
+            commit: end,
+            ordinal: 0,
+        });
     }
 
     /// Takes the server's word on how far it has read; gives whether that is news.
@@ -288,9 +295,10 @@ impl Stream {
                 placed.mark,
                 placed.at,
             ));
-            self.reading.mark = self.reading.mark.max(placed.mark);
+            let end = placed.end;
             self.reading.cursor.anew.retain(|name| *name != shape.name);
             self.placed = None;
+            self.ends(end);
             return;
         }
         while self.batch.len() < changes_max && self.bytes < bytes_max {
@@ -314,6 +322,8 @@ impl Stream {
         let Some(placed) = self.placed.take() else {
             return;
         };
+        // Otherwise nobody knew before the server's next word that no further row of it comes.
+        self.ends(placed.end);
         let name = &self.tables[placed.table].name;
         let cursor = &mut self.reading.cursor;
         if cursor.todo.first() != Some(name) {

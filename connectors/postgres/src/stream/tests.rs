@@ -197,6 +197,24 @@ fn a_chunk_finds_its_place_at_its_mark_in_the_log() {
 }
 
 #[test]
+fn a_chunk_that_is_told_says_that_nothing_more_comes_of_its_transaction() {
+    let mut stream = stream(&["orders"]);
+    let rows = ["1", "2", "3"].map(|id| stored(id, "x", false));
+    stream.chunk = Some(Chunk::of("n", "20:30:", rows.into(), true));
+    for message in [begin(120, 32), note("n"), commit(125)] {
+        stream.take(&message).unwrap();
+    }
+    let mut marks = Vec::new();
+    while stream.is_placing() {
+        stream.place(2, 100_000);
+        stream.batch();
+        marks.push((stream.reading.mark.commit, stream.reading.mark.ordinal));
+    }
+    // Whoever waits for whole transactions has it whole with its last row.
+    assert_eq!(marks, [(120, 2), (125, 0)]);
+}
+
+#[test]
 fn a_change_that_the_chunk_does_not_contain_has_the_last_word() {
     let mut stream = stream(&["orders"]);
     let rows = ["1", "2", "3", "4", "5"].map(|id| stored(id, "old", false));
