@@ -238,7 +238,8 @@ pub(crate) async fn definition(client: &Client, spelled: &str) -> Result<Option<
         .into_iter()
         .next()
         .and_then(|line| <[_; 2]>::try_from(line).ok())
-        .and_then(|[_, sql]| sql))
+        .and_then(|[_, sql]| sql)
+        .map(|sql| declared::mended(&sql)))
 }
 
 /// Looks a table up.
@@ -333,7 +334,7 @@ fn indexes(lines: Vec<Vec<Option<String>>>, columns: &[ColumnInfo]) -> Vec<Uniqu
 async fn declaration(conn: &mut Conn, name: &TableName) -> mysql_async::Result<Declared> {
     let lines = texts(conn, &format!("SHOW CREATE TABLE {}", name.quoted())).await?;
     let text = lines.first().and_then(|line| line.get(1)?.as_deref());
-    Ok(declared::read(text.unwrap_or_default()))
+    Ok(declared::read(&declared::mended(text.unwrap_or_default())))
 }
 
 /// One column, or its name and type where no value of ours can hold it.

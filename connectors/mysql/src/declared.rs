@@ -13,7 +13,35 @@ pub(crate) struct Declared {
     pub(crate) cascades: Vec<(String, String)>,
 }
 
-/// Reads a declaration.
+/// A declaration that can be read: MariaDB writes every name with its backticks doubled, except those of a foreign key's columns.
+pub(crate) fn mended(text: &str) -> String {
+    let lines = text.split_inclusive('\n');
+    lines
+        .map(|line| foreign_key(line).unwrap_or_else(|| line.to_owned()))
+        .collect()
+}
+
+/// A line that declares a foreign key, with the names of its columns written as all others are.
+fn foreign_key(line: &str) -> Option<String> {
+    let (name, rest) = line.split_once(" FOREIGN KEY (`")?;
+    let (columns, rest) = rest.split_once("`) REFERENCES ")?;
+    let (other, rest) = rest.split_once(" (`")?;
+    let (others, rules) = rest.split_once("`)")?;
+    if !name.trim_start().starts_with("CONSTRAINT `") {
+        return None;
+    }
+    let written = |names: &str| {
+        let names = names.split("`, `");
+        let names = names.map(|name| name.replace("``", "`").replace('`', "``"));
+        names.collect::<Vec<_>>().join("`, `")
+    };
+    let (columns, others) = (written(columns), written(others));
+    Some(format!(
+        "{name} FOREIGN KEY (`{columns}`) REFERENCES {other} (`{others}`){rules}"
+    ))
+}
+
+/// Reads a declaration that was [`mended`].
 pub(crate) fn read(text: &str) -> Declared {
     let tokens = tokens(text, usize::MAX);
     let mut declared = Declared::default();
@@ -92,9 +120,25 @@ mod tests {
         assert_eq!(declared.cascades, [pair("a", "p"), pair("b", "q")]);
     }
 
+    #[test]
+    fn backticks_in_the_columns_of_a_foreign_key_are_doubled_as_all_others_are() {
+        let text = "CREATE TABLE `t` (\n  `a``b` int COMMENT ' FOREIGN KEY (`x`y`) REFERENCES `z` (`z`)',\n  `j` longtext CHECK (json_valid(`j`)),\n  CONSTRAINT `f` FOREIGN KEY (`a`b`, `c``d`) REFERENCES `p``q` (`x`, `y`z`) ON DELETE CASCADE,\n  CONSTRAINT `g` FOREIGN KEY (`j`) REFERENCES `r` (`id`) ON UPDATE SET NULL\n)";
+        let mended = mended(text);
+        assert!(
+            mended.contains("(`a``b`, `c``d`) REFERENCES `p``q` (`x`, `y``z`) ON DELETE"),
+            "{mended}"
+        );
+        assert!(mended.contains("' FOREIGN KEY (`x`y`)"), "{mended}");
+        let pair = |name: &str, other: &str| (name.to_owned(), other.to_owned());
+        let declared = read(&mended);
+        assert_eq!(declared.json, ["j"]);
+        assert_eq!(declared.cascades, [pair("f", "p`q"), pair("g", "r")]);
+    }
+
     proptest! {
         #[test]
         fn no_declaration_panics(text in ".*") {
+            let _ = mended(&format!("  CONSTRAINT `a` FOREIGN KEY (`{text}"));
             let _ = read(&text);
             let _ = read(&format!("CONSTRAINT a FOREIGN KEY (a) REFERENCES {text}"));
             let _ = read(&format!("CHECK (json_valid({text}"));

@@ -67,6 +67,20 @@ pub(crate) async fn check(
             );
         }
         cascades(table, &mut findings);
+        let generated = table.columns.iter().filter(|column| column.generated);
+        let generated: Vec<&str> = generated.map(|column| column.name.as_str()).collect();
+        if !generated.is_empty() {
+            find(
+                &mut findings,
+                Severity::Info,
+                format!(
+                    "generated columns of table `{}` are not captured: {}",
+                    table.spelled,
+                    generated.join(", ")
+                ),
+                "map the columns that they are computed from",
+            );
+        }
         for (column, declared) in &table.left_out {
             find(
                 &mut findings,

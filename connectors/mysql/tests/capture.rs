@@ -439,7 +439,7 @@ async fn the_least_privileges_are_enough_and_fewer_are_said() {
     assert_eq!(run.settled().await.len(), 3);
     run.kill().await;
     // What a declaration says is seen by whoever may read the table.
-    database.sql(&format!("CREATE TABLE p(id int PRIMARY KEY) ENGINE=InnoDB; CREATE TABLE c(id int PRIMARY KEY, p int, j json, FOREIGN KEY (p) REFERENCES p(id) ON DELETE CASCADE) ENGINE=InnoDB; INSERT INTO c VALUES (1, NULL, '{{}}'); GRANT SELECT ON {name}.c TO {name}@'%'")).unwrap();
+    database.sql(&format!("CREATE TABLE p(id int PRIMARY KEY) ENGINE=InnoDB; CREATE TABLE c(id int PRIMARY KEY, p int, j json, g int AS (id + 1) STORED, FOREIGN KEY (p) REFERENCES p(id) ON DELETE CASCADE) ENGINE=InnoDB; INSERT INTO c (id, j) VALUES (1, '{{}}'); GRANT SELECT ON {name}.c TO {name}@'%'")).unwrap();
     let child = Setup::new(&database.url_as(name, "secret-word"), name, &["c"]);
     let findings = child.check().await.unwrap();
     assert!(
@@ -448,8 +448,14 @@ async fn the_least_privileges_are_enough_and_fewer_are_said() {
             .any(|finding| finding.message.contains("when rows of `p` change")),
         "{findings:?}"
     );
+    let computed = "generated columns of table `c` are not captured: g";
+    assert!(
+        findings.iter().any(|finding| finding.message == computed),
+        "{findings:?}"
+    );
     let mut run = child.run(None).await;
     let told = run.settled().await;
+    assert_eq!(told[0].shape.names().collect::<Vec<_>>(), ["id", "p", "j"]);
     assert_eq!(told[0].row.value(2), Some(&Value::Json("{}".into())));
     run.kill().await;
     database

@@ -275,6 +275,10 @@ async fn a_check_refuses_keys_that_are_lax_and_tables_that_cannot_be_written() {
         ))
         .unwrap();
     let enough = sink(&database.url_as(name, "w"), &["good"]).await;
+    let memo = [Column::new("memo", Type::Text, true)];
+    let error = enough.add_columns("good", &memo).await.unwrap_err();
+    let help = error.help_text().unwrap_or_default();
+    assert!(help.contains("GRANT ALTER ON"), "{} {help}", error.chain());
     let shapes = enough.discover().await.unwrap();
     let findings = enough.check(&shapes).await.unwrap();
     assert!(
@@ -372,4 +376,42 @@ async fn columns_are_added_and_parts_of_rows_leave_the_rest() {
     part.0[0] = Cell::Set(Value::Int(2));
     let said = refused(&*sink, vec![change(&shape, Op::Updated, part)]).await;
     assert!(said[0].1.contains("a whole row is needed"), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_the_database_computes_is_left_alone_and_refused_where_it_is_to_be_written() {
+    let Some(database) = database(
+        "CREATE TABLE t(id int PRIMARY KEY, x int, twice int AS (x * 2) STORED, thrice int AS (x * 3) VIRTUAL) ENGINE=InnoDB",
+    ) else {
+        return;
+    };
+    let sink = sink(&database.url(), &["t"]).await;
+    let shape = sink.discover().await.unwrap().remove(0);
+    let part = |names: &[&str]| {
+        let column = |name: &&str| shape.columns[shape.position(name).unwrap()].clone();
+        Arc::new(Shape {
+            name: "t".to_owned(),
+            columns: names.iter().map(column).collect(),
+            key: vec![0],
+        })
+    };
+    for computed in ["twice", "thrice"] {
+        let findings = sink.check(&[part(&["id", computed])]).await.unwrap();
+        let said = format!("column `{computed}` of table `t` is generated and cannot be written");
+        assert!(
+            findings
+                .iter()
+                .any(|finding| finding.severity == Severity::Error && finding.message == said),
+            "{findings:?}"
+        );
+    }
+    let written = part(&["id", "x"]);
+    sink.prepare(&[Arc::clone(&written)]).await.unwrap();
+    let row = upsert(&written, [Value::Int(1), Value::Int(7)]);
+    let receipt = sink.apply(&batch(vec![row])).await.unwrap();
+    assert!(matches!(receipt, Receipt::Committed(_)), "{receipt:?}");
+    assert_eq!(
+        database.sql("SELECT twice, thrice FROM t").unwrap(),
+        "14\t21"
+    );
 }

@@ -11,11 +11,15 @@ use sqlx::postgres::PgConnection;
 use crate::catalog;
 use crate::client::{Client, failure};
 
-/// The columns that hold values of their own: name, type, whether null is refused, comment.
-const COLUMNS: &str = "SELECT pg_catalog.quote_ident(a.attname), pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_catalog.quote_literal(pg_catalog.col_description(a.attrelid, a.attnum))
+/// The columns: name, type, whether null is refused, comment, and what computes it where the database does.
+const COLUMNS: &str = "SELECT pg_catalog.quote_ident(a.attname), pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_catalog.quote_literal(pg_catalog.col_description(a.attrelid, a.attnum)),
+        CASE WHEN a.attgenerated <> '' THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
     FROM pg_catalog.pg_attribute a
-    WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE a.attrelid = $1::int8::oid AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum";
+/// A column as [`COLUMNS`] tells it.
+type Listed = (String, String, bool, Option<String>, Option<String>);
 /// Checks, references and what is unique; what was never proved of the rows that are there says nothing of them.
 const CONSTRAINTS: &str = "SELECT pg_catalog.pg_get_constraintdef(c.oid)
     FROM pg_catalog.pg_constraint c
@@ -66,13 +70,16 @@ async fn statements(conn: &mut PgConnection, oid: u32, table: &str) -> sqlx::Res
             writeln!(sql, "CREATE DOMAIN {name} AS {body};")
         };
     }
-    let columns: Vec<(String, String, bool, Option<String>)> = sqlx::query_as(COLUMNS)
+    let columns: Vec<Listed> = sqlx::query_as(COLUMNS)
         .bind(i64::from(oid))
         .fetch_all(&mut *conn)
         .await?;
-    let listed = columns.iter().map(|(name, kind, required, _)| {
+    let listed = columns.iter().map(|(name, kind, required, _, computed)| {
         let required = if *required { " NOT NULL" } else { "" };
-        format!("{name} {kind}{required}")
+        let computed = computed.as_ref().map_or_else(String::new, |expression| {
+            format!(" GENERATED ALWAYS AS ({expression}) STORED")
+        });
+        format!("{name} {kind}{computed}{required}")
     });
     let listed = listed.collect::<Vec<_>>().join(",\n    ");
     let _ = writeln!(sql, "CREATE TABLE {table} (\n    {listed}\n);");
@@ -92,7 +99,7 @@ async fn statements(conn: &mut PgConnection, oid: u32, table: &str) -> sqlx::Res
     if let Some(comment) = comment {
         let _ = writeln!(sql, "COMMENT ON TABLE {table} IS {comment};");
     }
-    for (name, _, _, comment) in &columns {
+    for (name, _, _, comment, _) in &columns {
         if let Some(comment) = comment {
             let _ = writeln!(sql, "COMMENT ON COLUMN {table}.{name} IS {comment};");
         }

@@ -142,9 +142,16 @@ fn in_options(text: &str) -> Option<String> {
     let rest = options.get(at + word.len()..)?;
     let rest = rest.trim_start_matches([' ', '=']);
     let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
-    let inside = &rest[1..];
-    let end = inside.find(quote)?;
-    Some(inside[..end].to_owned())
+    let mut letters = rest[1..].chars().peekable();
+    let mut said = String::new();
+    while let Some(letter) = letters.next() {
+        // A quote is written twice.
+        if letter == quote && letters.next_if_eq(&quote).is_none() {
+            return Some(said);
+        }
+        said.push(letter);
+    }
+    None
 }
 
 /// The last part of a name, without the schema.

@@ -1,6 +1,6 @@
 //! What a table of a running system says in its own SQL beside its shape: comments, lengths, lists of values, checks, references.
 //!
-//! Types, key and what may be null are the shape's: it says what records will hold.
+//! Types, key and what may be null are the shape's: it says what records will hold, but for columns that the database computes.
 
 use lockstep_core::connector::Definition;
 use lockstep_core::contract::{Field, Limits};
@@ -9,7 +9,7 @@ use sqlparser::ast::TableConstraint;
 
 use super::super::draft::Record;
 use super::super::notes::Notes;
-use super::{known, script};
+use super::{is_computed, known, left_out, script};
 
 /// Adds to the fields of a record, whose types are known, what the definition of its table says.
 pub(in super::super) fn enrich(
@@ -40,6 +40,13 @@ pub(in super::super) fn enrich(
         let Some(at) = record.written.iter().position(named) else {
             continue;
         };
+        if is_computed(column) && !record.key.contains(&record.written[at]) {
+            // Sources do not tell it, and no target of the same form can be written there.
+            record.fields.remove(at);
+            let name = record.written.remove(at);
+            left_out(&name, None, notes);
+            continue;
+        }
         let field = &mut record.fields[at];
         let (required, nullable) = (field.required, field.nullable);
         let mut declared = Field::new(&field.name, Type::Text);

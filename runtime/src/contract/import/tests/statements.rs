@@ -183,6 +183,7 @@ fn a_live_table_brings_its_comments_checks_and_references() {
             Column::new("mood", Type::Text, true),
             Column::new("land", Type::Text, true),
             Column::new("total", decimal, false),
+            Column::new("twice", decimal, true),
         ],
         key: vec![0],
     };
@@ -195,7 +196,8 @@ CREATE TABLE public.orders (
     state text NOT NULL,
     mood mood,
     land character varying(2),
-    total numeric(12,2)
+    total numeric(12,2),
+    twice numeric(12,2) GENERATED ALWAYS AS ((total * (2)::numeric)) STORED
 );
 ALTER TABLE public.orders ADD CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text])));
 ALTER TABLE public.orders ADD CHECK (((total >= (0)::numeric) AND (total < 1000.5)));
@@ -245,5 +247,11 @@ COMMENT ON COLUMN public.orders.land IS 'Where it''s going.';
         .findings
         .iter()
         .filter(|found| found.code == "LS-I108");
-    assert_eq!(told.count(), 1, "{:?}", draft.findings);
+    assert_eq!(told.count(), 2, "{:?}", draft.findings);
+    // Neither can a source tell what the database computes, nor a target be written there.
+    assert_eq!(contract.field("twice"), None);
+    let left_out = |found: &lockstep_core::diagnostic::Diagnostic| {
+        found.message.contains("`twice` that the database")
+    };
+    assert!(draft.findings.iter().any(left_out), "{:?}", draft.findings);
 }
