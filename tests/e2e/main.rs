@@ -6,6 +6,7 @@
 )]
 
 mod stage;
+mod things;
 
 mod away;
 mod business;
@@ -13,6 +14,7 @@ mod canary;
 mod delivery;
 mod evolve;
 mod faults;
+mod import;
 mod kill;
 mod large;
 mod leases;
@@ -31,3 +33,4 @@ mod readme;
 mod rules;
 mod steer;
 mod tables;
+mod told;

@@ -250,8 +250,6 @@ COMMENT ON COLUMN public.orders.land IS 'Where it''s going.';
     assert_eq!(told.count(), 2, "{:?}", draft.findings);
     // Neither can a source tell what the database computes, nor a target be written there.
     assert_eq!(contract.field("twice"), None);
-    let left_out = |found: &lockstep_core::diagnostic::Diagnostic| {
-        found.message.contains("`twice` that the database")
-    };
+    let left_out = |found: &Diagnostic| found.message.contains("`twice` that the database");
     assert!(draft.findings.iter().any(left_out), "{:?}", draft.findings);
 }
