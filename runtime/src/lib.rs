@@ -9,6 +9,7 @@ pub mod plan;
 
 pub mod capture;
 pub mod deliver;
+mod direct;
 pub mod log;
 pub mod verify;
 

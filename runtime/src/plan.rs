@@ -11,7 +11,8 @@ use lockstep_core::contract::drift::Policy;
 use lockstep_core::gate::{Mapping, ReadPlan, ValueMaps, WritePlan};
 
 use crate::config::preflight::Preflight;
-use crate::config::{Config, Consistency, Mode};
+use crate::config::{Config, Consistency, Flow, Mode};
+use crate::direct::Way;
 
 /// One entity that is captured from one system.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Captured {
     pub policy: Policy,
     /// Older majors that are published whatever their sunset says.
     pub publish: Vec<u64>,
+    /// The flow and the target whose first copy goes past the log.
+    pub direct: Option<Way>,
 }
 
 /// One flow into one target.
@@ -57,6 +60,8 @@ pub struct Delivered {
     pub values: Arc<ValueMaps>,
     /// Whether it arrives in whole transactions, with the other flows of the pair that do.
     pub whole: bool,
+    /// Whether rows of copies come past the log.
+    pub direct: bool,
     /// Tables of the target that are not there and are made at the start.
     pub makes: Vec<Arc<Shape>>,
     /// The shape that `write` was compiled for.
@@ -95,6 +100,7 @@ impl Plan {
                     read: Arc::clone(&flow.read),
                     policy: config.source_policy(&flow.from, &flow.entity),
                     publish: config.publish_majors(&flow.entity).to_vec(),
+                    direct: config.flows.get(&flow.name).and_then(Flow::direct),
                 });
             }
             let targets = flow.targets.iter().filter_map(|target| {
@@ -121,6 +127,10 @@ impl Plan {
                         .flows
                         .get(&flow.name)
                         .is_some_and(|flow| flow.consistency == Consistency::Transaction),
+                    direct: config
+                        .flows
+                        .get(&flow.name)
+                        .is_some_and(|flow| flow.direct().is_some()),
                     makes: target.makes.clone(),
                     shape: Arc::clone(&target.table),
                     write: Arc::clone(&target.write),

@@ -19,6 +19,7 @@ use crate::capture::{Capture, OpenSource};
 use crate::config::{self, Config, LogConfig, Mode, NatsConfig, Role};
 use crate::control::{self, Backfills, Controls};
 use crate::deliver::{Delivery, Together};
+use crate::direct::Direct;
 use crate::drift;
 use crate::inbox::{self, Desk};
 use crate::lease::{self, Holder, Leases};
@@ -306,6 +307,7 @@ pub async fn run(
         board: &board,
         versions: &versions,
         running: Running::default(),
+        direct: Direct::default(),
     };
     // A log that only one runtime can hold needs no leases.
     let leases = match &me {
@@ -546,6 +548,7 @@ struct Parts<'a> {
     board: &'a Arc<Board>,
     versions: &'a Arc<Versions>,
     running: Running,
+    direct: Direct,
 }
 
 impl Parts<'_> {
@@ -581,6 +584,7 @@ impl Parts<'_> {
             versions: Arc::clone(self.versions),
             look_every: self.config.drift_every,
             desk,
+            direct: self.direct.clone(),
         })
     }
 
@@ -627,6 +631,7 @@ impl Parts<'_> {
             controls: Arc::clone(self.controls),
             owes: AtomicBool::new(starts_at_once),
             look_every: self.config.drift_every,
+            direct: self.direct.clone(),
         }
     }
 }

@@ -20,6 +20,9 @@ use crate::wire::{Connection, copy_lines};
 /// How long a chunk waits for a lock that a migration holds.
 const LOCK_MAX: &str = "5s";
 
+/// How many times as many rows a chunk reads as the one before, at most.
+const GROWTH_MAX: usize = 4;
+
 /// The prefix of the messages that the source writes into the server's log.
 pub(crate) const PREFIX: &str = "lockstep";
 
@@ -106,6 +109,12 @@ impl Seen {
 }
 
 impl Plan {
+    /// Whether it reads the same rows as another one, and as many of them as are read at once.
+    pub(crate) fn is_like(&self, other: &Plan) -> bool {
+        let of = |plan: &Plan| (plan.table, plan.clears, plan.after.clone());
+        of(self) == of(other) && self.again == other.again && self.filter == other.filter
+    }
+
     /// The statements that read it.
     fn sql(&self, table: &Captured) -> Result<String> {
         let read = table.read().map(|place| &table.columns[place].name);
@@ -274,10 +283,10 @@ impl Chunk {
 /// How many rows to read next, so that a chunk takes about `bytes`.
 pub(crate) fn next_rows(chunk: &Chunk, rows_max: usize) -> usize {
     let average = chunk.bytes / chunk.len().max(1);
-    // Twice as many as before at most: rows grow wider without notice.
+    // A few times as many as before at most: rows grow wider without notice.
     let fitting = chunk.plan.bytes / average.max(1);
     fitting
-        .min(chunk.plan.rows.saturating_mul(2))
+        .min(chunk.plan.rows.saturating_mul(GROWTH_MAX))
         .clamp(1, rows_max)
 }
 

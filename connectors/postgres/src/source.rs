@@ -2,6 +2,7 @@
 //!
 //! One loop: ask for room, gather what the server has sent, emit it with the position after it.
 //! What is in hand travels in [`Stream`]; the socket is served by a task of its own, so the server is content while the loop waits for room.
+//! While the rows of a snapshot's chunk are emitted, the next one is read already.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use lockstep_core::connector::{
 };
 use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Error, Kind, Position, Result, Shape};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::catalog;
@@ -25,11 +27,11 @@ use crate::position::Cursor;
 use crate::publication::{self, Publication};
 use crate::readiness;
 use crate::slot;
-use crate::snapshot::{self, Plan};
+use crate::snapshot::{self, Chunk, Plan};
 use crate::spool::Spool;
 use crate::stamp::Since;
-use crate::stream::{Ask, Stream};
-use crate::tables::Captured;
+use crate::stream::{Ask, Part, Stream};
+use crate::tables::{Captured, Known};
 use crate::wire::{self, Connection, Data, Purpose, Refusal, Release, Slab, Streaming};
 
 /// What the server says of a publication that does not exist.
@@ -162,6 +164,7 @@ impl PostgresSource {
             rows: FIRST_ROWS.min(self.config.snapshot_rows),
             chunk_at: Instant::now(),
             chunk_pause: CHUNK_PAUSE,
+            ahead: None,
             slab: Slab::default(),
             spool: self.spool().await?,
             stream: Stream::new(
@@ -250,6 +253,37 @@ async fn releasing(
     }
 }
 
+/// A chunk that is being read.
+struct Ahead {
+    plan: Plan,
+    /// The columns that the table had when it was begun.
+    columns: Vec<Known>,
+    /// The only task, which ends with this.
+    reading: JoinSet<Result<(Connection, Chunk)>>,
+}
+
+impl Ahead {
+    async fn done(mut self) -> Result<(Connection, Chunk)> {
+        match self.reading.join_next().await {
+            Some(Ok(read)) => read,
+            Some(Err(error)) => {
+                Err(Error::unexpected("reading a chunk of a snapshot panicked").because(error))
+            }
+            None => Err(Error::unexpected("a chunk of a snapshot was never read")),
+        }
+    }
+}
+
+/// Reads a chunk, and gives the connection back that is good for another one.
+async fn read_with(
+    mut side: Connection,
+    plan: Plan,
+    table: Captured,
+) -> Result<(Connection, Chunk)> {
+    let chunk = snapshot::read(&mut side, plan, &table).await?;
+    Ok((side, chunk))
+}
+
 /// A run under way.
 struct Run<'s> {
     source: &'s PostgresSource,
@@ -268,6 +302,8 @@ struct Run<'s> {
     chunk_at: Instant,
     /// How long to wait when the next one comes too early.
     chunk_pause: Duration,
+    /// The chunk that is read while the one before it is emitted.
+    ahead: Option<Ahead>,
     /// Where the server's log ended when the run began: once that is reached, the system has been looked at.
     target: u64,
     /// How far the server says it has read.
@@ -302,6 +338,7 @@ impl Run<'_> {
         self.chunk().await?;
         loop {
             if self.stream.is_placing() {
+                self.read_ahead().await?;
                 self.stream.place(changes_max, bytes_max);
                 return Ok(());
             }
@@ -496,34 +533,11 @@ impl Run<'_> {
         }
         let mut failures = 0;
         loop {
-            let cursor = &self.stream.reading.cursor;
-            let first = cursor.todo.first();
-            let Some(table) =
-                first.and_then(|name| self.stream.tables.iter().position(|t| t.name == *name))
-            else {
+            let Some(plan) = self.plan(self.stream.next_part()) else {
                 return Ok(());
             };
-            let clears = cursor.anew.contains(&self.stream.tables[table].name);
-            let plan = Plan {
-                table,
-                after: cursor.after.clone(),
-                again: if clears {
-                    Vec::new()
-                } else {
-                    cursor.again.clone()
-                },
-                filter: self.wanted(table).filter(|_| !clears),
-                clears,
-                rows: if clears { 0 } else { self.rows },
-                bytes: self.source.config.batch_bytes,
-                nonce: Uuid::new_v4().to_string(),
-            };
-            self.side().await?;
-            let Some(side) = &mut self.side else {
-                return Ok(());
-            };
-            let read = snapshot::read(side, plan, &self.stream.tables[table]).await;
-            match self.beside(read) {
+            let table = plan.table;
+            match self.read(plan).await {
                 // The server ends a transaction a little after it sent it; behind a standby that does not answer, much later.
                 Ok(chunk) if self.stream.told_more_than(&chunk) => {
                     self.chunk_at = Instant::now() + self.chunk_pause;
@@ -555,6 +569,76 @@ impl Run<'_> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// How to read a part of the table in work.
+    fn plan(&self, part: Option<Part>) -> Option<Plan> {
+        let Part {
+            table,
+            after,
+            again,
+        } = part?;
+        let clears = self.stream.clears(table);
+        Some(Plan {
+            table,
+            after,
+            again: if clears { Vec::new() } else { again },
+            filter: self.wanted(table).filter(|_| !clears),
+            clears,
+            rows: if clears { 0 } else { self.rows },
+            bytes: self.source.config.batch_bytes,
+            nonce: Uuid::new_v4().to_string(),
+        })
+    }
+
+    /// Reads a chunk, unless it is being read already.
+    async fn read(&mut self, plan: Plan) -> Result<Chunk> {
+        let table = &self.stream.tables[plan.table];
+        let read = match self.ahead.take() {
+            Some(ahead) if ahead.plan.is_like(&plan) && ahead.columns == table.columns => {
+                ahead.done().await
+            }
+            _ => {
+                let table = table.clone();
+                self.side().await?;
+                match self.side.take() {
+                    Some(side) => read_with(side, plan, table).await,
+                    None => return Err(Error::unexpected("the connection for SQL is gone")),
+                }
+            }
+        };
+        // A connection on which something failed is in the middle of something.
+        let (side, chunk) = read?;
+        self.side = Some(side);
+        Ok(chunk)
+    }
+
+    /// Begins to read the chunk behind the one that is emitted. Nothing is taken from the stream until that is over, so it is as if it were read then.
+    async fn read_ahead(&mut self) -> Result<()> {
+        if self.ahead.is_some() || Instant::now() < self.chunk_at {
+            return Ok(());
+        }
+        let Some(plan) = self.plan(self.stream.part_behind()) else {
+            return Ok(());
+        };
+        if plan.clears {
+            return Ok(());
+        }
+        let table = self.stream.tables[plan.table].clone();
+        self.side().await?;
+        let Some(side) = self.side.take() else {
+            return Ok(());
+        };
+        let mut reading = JoinSet::new();
+        self.ahead = Some(Ahead {
+            plan: plan.clone(),
+            columns: table.columns.clone(),
+            reading: {
+                reading.spawn(read_with(side, plan, table));
+                reading
+            },
+        });
+        Ok(())
     }
 
     /// Looks at a table again. A migration may take several transactions, so what does not fit gets a while to settle.

@@ -89,6 +89,17 @@ struct Placed {
     clears: bool,
 }
 
+/// What is to be read next of the table whose snapshot is in work.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Part {
+    /// The table.
+    pub(crate) table: usize,
+    /// The key behind which to read.
+    pub(crate) after: Option<RowKey>,
+    /// Rows to read beside that.
+    pub(crate) again: Vec<RowKey>,
+}
+
 /// What a message asks of whoever feeds the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
@@ -340,6 +351,37 @@ impl Stream {
             cursor.done.push(name.clone());
             self.news.push(cursor.parts.complete(name));
         }
+    }
+
+    /// What is to be read next, as of what was told so far.
+    pub(crate) fn next_part(&self) -> Option<Part> {
+        let cursor = &self.reading.cursor;
+        let first = cursor.todo.first()?;
+        let table = self.tables.iter().position(|table| table.name == *first)?;
+        Some(Part {
+            table,
+            after: cursor.after.clone(),
+            again: cursor.again.clone(),
+        })
+    }
+
+    /// What is to be read next once the rows are told whose place has come; none where that ends the table, or another one is in work.
+    pub(crate) fn part_behind(&self) -> Option<Part> {
+        let placed = self.placed.as_ref()?;
+        let mut part = self.next_part()?;
+        part.again.retain(|key| !placed.again.contains(key));
+        let is_over = placed.complete && part.again.is_empty();
+        if part.table != placed.table || placed.clears || is_over {
+            return None;
+        }
+        part.after = placed.last.clone().or(part.after);
+        Some(part)
+    }
+
+    /// Whether it has to be told first that the rows of a table are gone.
+    pub(crate) fn clears(&self, table: usize) -> bool {
+        let anew = &self.reading.cursor.anew;
+        anew.contains(&self.tables[table].name)
     }
 
     /// Whether a transaction was told already that a chunk does not contain: the server ends a transaction a little after its commit is on disk.

@@ -46,6 +46,8 @@ pub(super) struct Standing {
     majors: Vec<u64>,
     /// What was said of its table last.
     told: Vec<Drift>,
+    /// The log's sequence behind which rows went to the target past the log.
+    direct: Option<u64>,
 }
 
 impl Standing {
@@ -63,6 +65,7 @@ impl Standing {
             may_have_left: false,
             majors: Vec::new(),
             told: Vec::new(),
+            direct: None,
         }
     }
 
@@ -122,6 +125,7 @@ impl Intake {
                 .map(|major| format!("its major {major} is published from now on")),
         };
         let may_have_left = known.as_ref().is_some_and(|known| known.was_held);
+        let direct = known.as_ref().and_then(|known| known.direct);
         let before = match known {
             Some(known) if known.terms == terms => Arc::new(known.shape),
             _ => Arc::clone(&captured.found),
@@ -131,6 +135,7 @@ impl Intake {
         standing.before = before;
         standing.due = again.is_some();
         standing.may_have_left = may_have_left;
+        standing.direct = direct;
         self.note(index, again).await?;
         let entity = &self.entities[index].captured.contract.entity;
         if let Some(reason) = self.board.why_ended(&self.system, entity) {
@@ -418,8 +423,19 @@ impl Intake {
             columns: BTreeMap::new(),
             writes: Vec::new(),
             majors: entity.standing.majors.clone(),
+            direct: entity.standing.direct,
         };
         self.versions.keep_table(&self.key(index), table).await
+    }
+
+    /// Notes that rows went past the log behind a sequence of it: a target that stands before that has them brought again.
+    pub(super) async fn went_direct(&mut self, index: usize, after: u64) -> Result<()> {
+        if self.entities[index].standing.direct == Some(after) {
+            return Ok(());
+        }
+        self.entities[index].standing.direct = Some(after);
+        let known = self.versions.table(&self.key(index)).await?;
+        self.note(index, known.and_then(|known| known.again)).await
     }
 
     fn key(&self, index: usize) -> String {

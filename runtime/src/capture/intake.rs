@@ -377,6 +377,17 @@ impl Intake {
                     replaced_by: None,
                     id: id.into(),
                 };
+                let mut event = Some(event);
+                if change.op == Op::Snapshot && !waited && !covered && publisher.goes_direct(index)
+                {
+                    event = event.and_then(|event| {
+                        outbox.push_direct(index, slot, channel, event, incarnation)
+                    });
+                }
+                let Some(event) = event else {
+                    settle(outbox, passed);
+                    return false;
+                };
                 let copies = publisher.copies(index, slot, &event);
                 let sent = if covered {
                     Ok(())

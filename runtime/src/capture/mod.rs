@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::again::{Replaced, again};
 use crate::control::{Backfill, Backfills};
+use crate::direct::Direct;
 use crate::inbox::Desk;
 use crate::log::{self, Log, Service};
 use crate::plan;
@@ -99,6 +100,8 @@ pub struct Capture {
     pub desk: Option<Arc<Desk>>,
     /// What somebody wants read again.
     pub backfills: Backfills,
+    /// Where rows of copies go past the log.
+    pub direct: Direct,
 }
 
 impl Capture {
@@ -416,6 +419,17 @@ impl Session {
         let Some(mut segment) = landed.segment else {
             return Ok(());
         };
+        if landed.comes_back {
+            let taken_back = self.outbox.take_back(segment);
+            return taken_back.map_err(|large| {
+                Error::unexpected("a row that was not taken is too large for the log")
+                    .with("bytes", large.bytes)
+            });
+        }
+        if let Some(rows) = &segment.direct {
+            // Before the position that covers them.
+            intake.went_direct(rows.entity, rows.after).await?;
+        }
         intake.settled(&mut segment).await?;
         for ticket in segment.tickets {
             if let Some(position) = self.ledger.acknowledge(ticket) {

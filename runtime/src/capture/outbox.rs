@@ -1,6 +1,6 @@
 //! What waits to be published: events by lane, cut into segments that go to the log one at a time.
 //!
-//! A segment holds at most one message per lane, so that each can expect the lane's last sequence.
+//! A segment holds at most one message per lane, so that each can expect the lane's last sequence, or rows that go to their target past the log.
 //! A new segment begins where order across lanes matters (a key change, a truncate), where a lane's message is full, and where another life of the source begins.
 
 use std::collections::VecDeque;
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use lockstep_core::capture::Ticket;
 use lockstep_core::log::{Channel, Event, FrameBuilder, TooLarge};
 use lockstep_core::position::Mark;
+use lockstep_core::{Cell, Value};
 use tokio::sync::oneshot;
 
 use crate::log::MESSAGE_MAX;
@@ -26,6 +27,12 @@ const OUTBOX_EVENTS: usize = 10_000;
 /// Most bytes that may wait.
 const OUTBOX_BYTES: usize = 8 * 1024 * 1024;
 
+/// Most rows, and most bytes of them, that go past the log at once.
+const DIRECT_ROWS: usize = 8000;
+const DIRECT_BYTES: usize = 4 * 1024 * 1024;
+/// A row beyond this goes through the log, whatever its way: what is not taken has to fit there.
+const DIRECT_ROW_BYTES: usize = 256 * 1024;
+
 /// Events on their way to the log.
 #[derive(Debug)]
 pub(super) struct Outbox {
@@ -41,6 +48,8 @@ pub(super) struct Outbox {
 pub(super) struct Segment {
     /// Messages in the making, for the lane slots that have any.
     pub(super) lanes: Vec<Outgoing>,
+    /// Rows that go past the log; such a segment has no messages.
+    pub(super) direct: Option<Rows>,
     /// The life of the source that the marks of its events belong to; none where no mark counts.
     pub(super) incarnation: Option<Arc<str>>,
     /// Where a slot's message stands in `lanes`.
@@ -59,6 +68,22 @@ pub(super) struct Segment {
     pub(super) released: Vec<String>,
     /// Whether the next event begins a segment of its own.
     closed: bool,
+}
+
+/// Rows of one entity that go to their target past the log.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// The entity.
+    pub(super) entity: usize,
+    /// What they have in common.
+    channel: Arc<Channel>,
+    /// The rows.
+    pub(super) events: Arc<Vec<Event>>,
+    /// The lane of each.
+    slots: Vec<u32>,
+    bytes: usize,
+    /// The log's sequence behind which they went.
+    pub(super) after: u64,
 }
 
 /// One message in the making.
@@ -101,6 +126,7 @@ impl Outbox {
         let other = |known: &Arc<str>| !Arc::ptr_eq(known, incarnation) && **known != **incarnation;
         let unfit = |segment: &Segment| {
             segment.closed
+                || segment.direct.is_some()
                 || segment.incarnation.as_ref().is_some_and(other)
                 || segment.index[slot].is_some_and(|at| {
                     let Outgoing {
@@ -118,6 +144,84 @@ impl Outbox {
             .incarnation
             .get_or_insert_with(|| Arc::clone(incarnation));
         self.add(slot, channel, event)
+    }
+
+    /// Adds a row that goes to its target past the log; gives it back where it is too large for that.
+    pub(super) fn push_direct(
+        &mut self,
+        entity: usize,
+        slot: usize,
+        channel: &Arc<Channel>,
+        event: Event,
+        incarnation: &Arc<str>,
+    ) -> Option<Event> {
+        let bytes = size(&event);
+        if bytes > DIRECT_ROW_BYTES {
+            return Some(event);
+        }
+        let fits = |segment: &Segment| {
+            let rows = segment.direct.as_ref();
+            let rows = rows.filter(|_| !segment.closed);
+            let same_life = segment.incarnation.as_deref() == Some(incarnation);
+            same_life
+                && rows.is_some_and(|rows| {
+                    rows.entity == entity
+                        && Arc::ptr_eq(&rows.channel, channel)
+                        && rows.events.len() < DIRECT_ROWS
+                        && rows.bytes < DIRECT_BYTES
+                })
+        };
+        if !self.segments.back().is_some_and(fits) {
+            self.begin();
+            let segment = self.last();
+            segment.incarnation = Some(Arc::clone(incarnation));
+            segment.direct = Some(Rows {
+                entity,
+                channel: Arc::clone(channel),
+                events: Arc::default(),
+                slots: Vec::new(),
+                bytes: 0,
+                after: 0,
+            });
+        }
+        if let Some(rows) = &mut self.last().direct {
+            // Nobody else has them before the segment goes.
+            Arc::make_mut(&mut rows.events).push(event);
+            rows.slots.push(slot as u32);
+            rows.bytes += bytes;
+        }
+        self.events += 1;
+        self.bytes += bytes;
+        None
+    }
+
+    /// Takes a segment back whose rows were not taken: they go through the log, before everything else.
+    ///
+    /// # Errors
+    /// A row that is too large for the log after all.
+    pub(super) fn take_back(&mut self, segment: Segment) -> Result<(), TooLarge> {
+        let mut again = Outbox::new(self.slots);
+        if let (Some(rows), Some(life)) = (segment.direct, &segment.incarnation) {
+            let events = Arc::unwrap_or_clone(rows.events);
+            for (event, slot) in events.into_iter().zip(rows.slots) {
+                again.push(slot as usize, &rows.channel, event, life)?;
+            }
+        }
+        let last = again.last();
+        last.quarantined = segment.quarantined;
+        last.superseded = segment.superseded;
+        last.taken = segment.taken;
+        last.tickets = segment.tickets;
+        last.retried = segment.retried;
+        last.released = segment.released;
+        again.events += last.quarantined.len();
+        again.seal();
+        self.events += again.events;
+        self.bytes += again.bytes;
+        for segment in again.segments.into_iter().rev() {
+            self.segments.push_front(segment);
+        }
+        Ok(())
     }
 
     /// Adds an event that is sent again, in a segment of its own: its mark says nothing about how far the lane is covered.
@@ -187,6 +291,7 @@ impl Outbox {
             .lanes
             .iter()
             .map(|outgoing| outgoing.frame.bytes())
+            .chain(segment.direct.as_ref().map(|rows| rows.bytes))
             .sum::<usize>();
         Some(segment)
     }
@@ -208,6 +313,7 @@ impl Segment {
         self.lanes
             .iter()
             .map(|outgoing| outgoing.frame.events())
+            .chain(self.direct.as_ref().map(|rows| rows.events.len()))
             .sum()
     }
 
@@ -237,10 +343,56 @@ impl Segment {
     }
 }
 
+/// About how many bytes a row takes.
+fn size(event: &Event) -> usize {
+    let of = |cell: &Cell| match cell.value() {
+        Some(Value::Text(text)) => text.len(),
+        Some(Value::Bytes(bytes)) => bytes.len(),
+        Some(Value::Json(text)) => text.len(),
+        _ => 8,
+    };
+    event.change.row.0.iter().map(of).sum()
+}
+
 #[cfg(test)]
 mod tests {
+    use lockstep_core::Row;
+
     use super::*;
     use crate::capture::tests::{channel, event};
+
+    #[test]
+    fn rows_past_the_log_stand_apart_and_keep_their_place_when_they_come_back() {
+        let (channel, life) = (Arc::new(channel()), Arc::from("i"));
+        let mut outbox = Outbox::new(2);
+        let row = |n| event(&channel, n);
+        for n in 0..2 {
+            assert!(outbox.push_direct(0, 0, &channel, row(n), &life).is_none());
+        }
+        outbox.last().superseded.push("old".to_owned());
+        outbox.push(1, &channel, row(2), &life).unwrap();
+        assert!(outbox.push_direct(0, 0, &channel, row(3), &life).is_none());
+        let first = outbox.take().unwrap();
+        assert_eq!((first.events(), first.lanes.len()), (2, 0));
+        outbox.take_back(first).unwrap();
+        let sizes = |segment: Segment| {
+            let direct = segment.direct.as_ref().map_or(0, |rows| rows.events.len());
+            (segment.events() - direct, direct, segment.superseded.len())
+        };
+        let order: Vec<_> = std::iter::from_fn(|| outbox.take()).map(sizes).collect();
+        assert_eq!(order, [(2, 0, 1), (1, 0, 0), (0, 1, 0)]);
+        assert_eq!((outbox.events, outbox.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_row_that_may_not_fit_the_log_does_not_go_past_it() {
+        let (channel, life) = (Arc::new(channel()), Arc::from("i"));
+        let mut outbox = Outbox::new(1);
+        let mut large = event(&channel, 1);
+        large.change.row = Row::of([Value::text("x".repeat(DIRECT_ROW_BYTES + 1))]);
+        assert!(outbox.push_direct(0, 0, &channel, large, &life).is_some());
+        assert!(outbox.take().is_none());
+    }
 
     #[test]
     fn a_lane_has_one_message_a_segment() {

@@ -106,6 +106,7 @@ mod tests {
                 board: Arc::new(Board::default()),
                 versions: Arc::new(crate::versions::Versions::open(&*log).await.unwrap()),
                 backfills: Default::default(),
+                direct: Default::default(),
                 look_every: Duration::from_secs(600),
                 desk: None,
             };

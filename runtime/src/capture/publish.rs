@@ -14,6 +14,7 @@ use super::Capture;
 use super::copies::{self, Older, Outgo};
 use super::lanes::{self, Lane, Owned, Reach};
 use super::outbox::Segment;
+use crate::direct::{Exit, Way};
 use crate::log::{self, ATOMIC_MAX, Ack, Log, Message, POSITIONS, PublishError, SETTLED};
 use crate::quarantine::Quarantine;
 use crate::status::{Board, Head};
@@ -39,6 +40,9 @@ pub(super) struct Publisher {
     /// For each entity, what decides which older majors are published.
     majors: Vec<Majors>,
     board: Arc<Board>,
+    /// For each entity, the way of its rows past the log.
+    ways: Vec<Option<Way>>,
+    exit: Exit,
 }
 
 /// The majors before an entity's newest.
@@ -60,6 +64,8 @@ pub(super) struct Landed {
     lanes: Vec<(usize, u64, Reach)>,
     /// The new last sequence of the position's subject.
     position_seq: Option<u64>,
+    /// Whether the segment's rows were to go past the log and were not taken.
+    pub(super) comes_back: bool,
     /// What was published.
     pub(super) heads: Vec<Head>,
 }
@@ -117,6 +123,8 @@ impl Publisher {
             older: Vec::new(),
             majors: Vec::new(),
             board: Arc::clone(&capture.board),
+            ways: Vec::new(),
+            exit: capture.direct.exit(),
         };
         for (entity, (captured, (lanes, others))) in capture.entities.iter().zip(fenced).enumerate()
         {
@@ -145,6 +153,7 @@ impl Publisher {
                 slots,
             });
             publisher.older.push(Vec::new());
+            publisher.ways.push(captured.direct.clone());
             publisher.find_older(entity, &known);
         }
         publisher.at_first.clone_from(&publisher.lanes);
@@ -226,6 +235,19 @@ impl Publisher {
         self.first_slot[entity] + lane as usize
     }
 
+    /// Whether rows of an entity's copy go past the log: nobody but the one target needs them there.
+    pub(super) fn goes_direct(&self, entity: usize) -> bool {
+        self.ways[entity].is_some() && self.older[entity].is_empty()
+    }
+
+    /// The last sequence of an entity's lanes, those of older majors included.
+    pub(super) fn last_seq(&self, entity: usize) -> u64 {
+        let first = self.first_slot[entity];
+        let next = self.first_slot.get(entity + 1).copied();
+        let lanes = &self.lanes[first..next.unwrap_or(self.lanes.len())];
+        lanes.iter().map(|lane| lane.last_seq).max().unwrap_or(0)
+    }
+
     /// The slots of every lane of an entity.
     pub(super) fn slots_of(&self, entity: usize) -> Range<usize> {
         let first = self.first_slot[entity];
@@ -292,10 +314,23 @@ impl Publisher {
             )
         });
         let (system, epoch) = (self.system.clone(), self.owned.epoch);
+        let rows = segment.as_mut().and_then(|segment| segment.direct.as_mut());
+        let has_rows = rows.is_some();
+        let handing = rows.and_then(|rows| {
+            let way = self.ways[rows.entity].clone()?;
+            rows.after = self.last_seq(rows.entity);
+            Some(self.exit.hand(way, Arc::clone(&rows.events), rows.after))
+        });
         Box::pin(async move {
             if let Some(segment) = &segment {
                 quarantine.put(&segment.quarantined).await?;
             }
+            let handing = async {
+                match handing {
+                    Some(handing) => handing.await,
+                    None => false,
+                }
+            };
             let frames = async {
                 if messages.is_empty() {
                     Vec::new()
@@ -311,13 +346,14 @@ impl Publisher {
                     None => Vec::new(),
                 }
             };
-            let (frames, saying) = tokio::join!(frames, saying);
+            let (frames, saying, taken) = tokio::join!(frames, saying, handing);
             let mut outcomes = frames.iter().chain(&saying);
             if outcomes.any(|outcome| matches!(outcome, Err(PublishError::WrongLast { .. }))) {
                 // Who holds a higher epoch has replaced this writer for good.
                 lanes::still_ours(&*log, &system, epoch).await?;
             }
             let mut landed = Landed {
+                comes_back: has_rows && !taken,
                 segment,
                 position,
                 ..Landed::default()

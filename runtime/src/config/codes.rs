@@ -249,6 +249,12 @@ pub const CODES: &[(&str, &str)] = &[
          Safe: leave out one of the two.",
     ),
     (
+        "LS-G044",
+        "A flow copies rows past the log (`snapshot = \"direct\"`), and something else needs them in the log.\n\
+         Check: the reason in the message. Such a flow is the only one of its entity, has one target, applies changes as they come, each by itself, and its source is read by its own log of changes.\n\
+         Safe: leave `snapshot` out; the rows go through the log then. A flow that was `direct` before may get further targets at any time: what they lack is read again.",
+    ),
+    (
         "LS-P013",
         "A table that a flow writes is not there, and the system says `create_tables = true`: it will be made from the contract when the flow starts.\n\
          Check: the columns in the message; types, key and NOT NULL come from the contract through the mapping.\n\

@@ -331,6 +331,17 @@ pub enum Consistency {
     Transaction,
 }
 
+/// How rows that are there already get to a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Snapshot {
+    /// Through the log, like every change: whoever reads the log has them, too.
+    #[default]
+    Log,
+    /// Checked like every change, but from the source straight into the flow's only target; changes take the log.
+    Direct,
+}
+
 /// One entity from one system to others.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -363,6 +374,9 @@ pub(crate) struct FlowText {
     /// What stands in the targets together: each record by itself, or whole transactions of the source.
     #[serde(default)]
     pub(crate) consistency: Consistency,
+    /// How rows that are there already get to the target: through the log, or straight into the flow's only target, which is faster and leaves them out of the log.
+    #[serde(default)]
+    pub(crate) snapshot: Snapshot,
     /// By target that is still on an older version of the contract, that version: `1`, `1.2` or `1.2.0`. It gets records as that version has them.
     #[serde(default)]
     pub(crate) versions: BTreeMap<String, String>,

@@ -7,7 +7,7 @@ use lockstep_core::diagnostic::{Diagnostic, suggestion};
 use lockstep_core::gate::FieldMap;
 
 use super::read::Reading;
-use super::{Config, Consistency, Flow, Mode};
+use super::{Config, Consistency, Flow, Mode, Snapshot};
 
 /// Checks names and flows. Entities are judged only where `all_read` says that every contract is known.
 pub(super) fn check(reading: &mut Reading<'_>, config: &Config, all_read: bool) {
@@ -157,6 +157,40 @@ impl Check<'_, '_, '_> {
         }
         self.versions(flow);
         self.transactions(flow);
+        self.direct(flow);
+    }
+
+    /// Rows that go past the log are nowhere but in the one target, so nobody else may need them.
+    fn direct(&mut self, flow: &Flow) {
+        if flow.snapshot != Snapshot::Direct {
+            return;
+        }
+        let (name, entity) = (flow.name.as_str(), flow.entity.as_str());
+        let system = self.config.systems.get(&flow.from);
+        let mut others = self.config.flows.values();
+        let other = others.find(|other| other.entity == entity && other.name != name);
+        let majors = self.config.publish_majors(entity);
+        let why = if flow.to.len() > 1 {
+            format!("it has {} targets", flow.to.len())
+        } else if let Some(other) = other {
+            format!("flow `{}` brings `{entity}` somewhere, too", other.name)
+        } else if flow.mode != Mode::Realtime {
+            "its `mode` does not apply what comes at once".to_owned()
+        } else if flow.consistency == Consistency::Transaction {
+            "it asks for whole transactions, of which a copy is none".to_owned()
+        } else if let Some(major) = majors.first() {
+            format!("subscribers of major {major} of `{entity}` hear of its rows in the log only")
+        } else if system.is_some_and(|system| system.is_inbox() || system.query.is_some()) {
+            format!(
+                "system `{}` is not read by its own log of changes",
+                flow.from
+            )
+        } else {
+            return;
+        };
+        let message = format!("flow `{name}` cannot copy past the log: {why}");
+        let help = "leave `snapshot` out: rows that are there already go through the log then, for whoever needs them".to_owned();
+        self.error("LS-G044", &["flows", name, "snapshot"], message, help);
     }
 
     /// Whole transactions need a source that tells them.

@@ -39,13 +39,14 @@ use lockstep_core::gate::{Mapping, ValueMaps};
 use lockstep_core::schedule::Schedule;
 
 pub use codes::CODES;
-pub use file::Consistency;
 pub(crate) use file::FileText;
+pub use file::{Consistency, Snapshot};
 pub(crate) use limits::duration;
 pub use preflight::{PlannedFlow, PlannedTarget, Preflight, preflight};
 pub(crate) use redact::{redact, strike};
 pub use text::Places;
 
+use crate::direct::Way;
 use crate::inbox;
 use crate::query::Query;
 use crate::versions::Known;
@@ -320,6 +321,23 @@ pub struct Flow {
     pub consistency: Consistency,
     /// By target, the older version of the contract that it is on: all numbers, or only the first ones.
     pub versions: BTreeMap<String, String>,
+    /// How rows that are there already get to its target.
+    pub snapshot: Snapshot,
+}
+
+impl Flow {
+    /// The way of its copies past the log, where they go past it.
+    #[must_use]
+    pub fn direct(&self) -> Option<Way> {
+        let to = self
+            .to
+            .first()
+            .filter(|_| self.snapshot == Snapshot::Direct)?;
+        Some(Way {
+            flow: self.name.clone(),
+            to: to.clone(),
+        })
+    }
 }
 
 /// When what is captured is applied in the targets.

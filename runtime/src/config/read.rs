@@ -233,6 +233,7 @@ impl Reading<'_> {
                     to: flow.to,
                     drift: part(flow.drift),
                     consistency: flow.consistency,
+                    snapshot: flow.snapshot,
                     versions: flow.versions,
                 };
                 (name, flow)

@@ -83,6 +83,7 @@ impl Applier<'_> {
             ends,
             reached,
             follows,
+            stays,
             ..
         } = chunk;
         let changes = events.len() as u64;
@@ -118,7 +119,11 @@ impl Applier<'_> {
             entry.held.cut = matches!(follows, Some(Below::Unknown));
             refused.push(entry);
         }
-        hand.batch.progress = self.progress.steps(&ends, reached);
+        hand.batch.progress = if stays {
+            self.progress.stays()
+        } else {
+            self.progress.steps(&ends, reached)
+        };
         hand.batch.follows = follows;
         if hand.events.is_empty() && refused.is_empty() && hand.batch.progress.is_empty() {
             self.progress.is_whole_to(reached);

@@ -45,6 +45,8 @@ pub(super) struct Chunk {
     pub(super) changes: bool,
     /// Whether more is at hand behind it, so that another batch comes at once.
     pub(super) follows: bool,
+    /// Whether it came past the log, so that no lane moves with it.
+    pub(super) stays: bool,
 }
 
 impl Chunk {

@@ -7,6 +7,7 @@
 
 mod at_once;
 mod batch;
+mod direct;
 mod feed;
 mod hand;
 mod pace;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::again::{Replaced, again};
 use crate::control::{Controls, Outcome, Part, Skip};
+use crate::direct::{Direct, Entrance, Handover, Way};
 use crate::log::{self, Log, Request};
 use crate::quarantine::{Answer, Ask, Entry, Quarantine, Stage, State};
 use crate::status::Board;
@@ -72,6 +74,8 @@ pub struct Delivery {
     pub owes: AtomicBool,
     /// How often the target's table is looked at for drift.
     pub look_every: Duration,
+    /// Where rows of copies come past the log.
+    pub direct: Direct,
 }
 
 /// How a life of a delivery ended in order.
@@ -159,6 +163,7 @@ impl Delivery {
         };
         let feed = Feed::open(&*self.log, versions, &lanes, &progress).await?;
         let reading = tokio::spawn(feed.run(chunks));
+        self.lacks_direct(progress.reached()).await?;
         let refilled = self.refilled(&current).await?;
         let mut applier = Applier {
             delivery: self,
@@ -174,7 +179,19 @@ impl Delivery {
         let mut look_at = self.look_at(applier.refilled);
         let mut pace = Pace::new(&self.plan.mode, &self.owes);
         let mut goal = None;
+        let mut entrance = self.entrance(&*applier.sink);
+        let mut handed: Option<Handover> = None;
         let outcome = loop {
+            let reached = applier.progress.reached();
+            if let Some(handover) = handed.take_if(|handed| handed.after <= reached) {
+                // Behind more than its capture knows of, it is older than what stands here: its rows are not taken.
+                if handover.after == reached {
+                    let applied = applier.take_direct(&handover.rows, stop).await?;
+                    handover.taken();
+                    self.note(&applied);
+                }
+                continue;
+            }
             if pace.owes() {
                 // What comes after its time waits for the next one.
                 let goal = match goal {
@@ -204,6 +221,7 @@ impl Delivery {
                 }
                 Some(request) = control.requests.recv() => self.request(&mut applier, request).await,
                 () = pace.time() => now = pace.came(),
+                next = come(&mut entrance), if handed.is_none() => handed = Some(next),
                 chunk = ready.recv(), if pace.takes() => {
                     let Some(chunk) = chunk else { break Err(Error::unexpected("the log's consumer ended")) };
                     let chunk = gather(chunk?, &mut ready, applier.sink.limits().batch_max)?;
@@ -226,6 +244,18 @@ impl Delivery {
         };
         reading.abort();
         outcome
+    }
+
+    /// Where rows come past the log; none where the target could not tell a second writer.
+    fn entrance(&self, sink: &dyn DynSink) -> Option<Entrance> {
+        let crate::plan::Delivered { flow, to, .. } = &self.plan;
+        let opens = self.plan.direct && sink.limits().progress;
+        opens.then(|| {
+            self.direct.open(Way {
+                flow: flow.clone(),
+                to: to.clone(),
+            })
+        })
     }
 
     /// When the target's table is looked at next; soon while it lacks something.
@@ -382,6 +412,14 @@ fn broken(contract: &Contract, entry: &Entry) -> Result<Vec<Violation>> {
         });
     }
     Ok(broken)
+}
+
+/// Waits for rows that come past the log; for ever where none can.
+async fn come(entrance: &mut Option<Entrance>) -> Handover {
+    match entrance {
+        Some(entrance) => entrance.next().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Joins what is ready to one batch, up to a size: batches grow with the load and wait for nothing.

@@ -102,6 +102,7 @@ impl Delivery {
             columns,
             writes: refill::writes(&mapping),
             majors: Vec::new(),
+            direct: None,
         };
         self.versions.keep_table(&key, table).await?;
         Ok(Current {

@@ -22,6 +22,8 @@ const FLOOR: &str = "*";
 pub(super) struct Progress {
     /// By subject.
     lanes: BTreeMap<String, u64>,
+    /// The source positions that they are covered up to.
+    positions: BTreeMap<String, Option<Position>>,
     /// The stream's own life: sequences of another one mean nothing, so lanes are named with it in the target.
     life: String,
     /// The floor as the target keeps it; none where lanes are never applied at once.
@@ -102,6 +104,7 @@ impl Progress {
         let next = next(log, &lanes, whole, stream.last_seq).await?;
         Ok(Progress {
             lanes,
+            positions,
             life,
             floor,
             whole,
@@ -192,13 +195,30 @@ impl Progress {
         self.floor.is_some_and(|floor| floor > 0)
     }
 
+    /// The steps of a batch that moves no lane, and must not be applied where another worker moved one.
+    pub(super) fn stays(&self) -> Vec<LaneProgress> {
+        let applied = self.lanes.iter().filter(|(_, reached)| **reached > 0);
+        let step = |(lane, reached): (&String, &u64)| LaneProgress {
+            lane: format!("{lane}{}", self.life),
+            expected: *reached,
+            reached: *reached,
+            position: self.positions.get(lane).cloned().flatten(),
+        };
+        applied.map(step).collect()
+    }
+
     /// Takes note of what is durable in the target.
     pub(super) fn took(&mut self, steps: &[LaneProgress]) {
         for step in steps {
             match self.subject(step) {
-                Some(subject) => self.lanes.insert(subject.to_owned(), step.reached),
-                None => self.floor.replace(step.reached),
-            };
+                Some(subject) => {
+                    let subject = subject.to_owned();
+                    self.positions
+                        .insert(subject.clone(), step.position.clone());
+                    self.lanes.insert(subject, step.reached);
+                }
+                None => self.floor = Some(step.reached),
+            }
         }
     }
 

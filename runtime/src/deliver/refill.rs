@@ -14,7 +14,7 @@ use lockstep_core::log::subject;
 use super::Delivery;
 use super::plan::Current;
 use crate::quarantine::{Answer, Ask};
-use crate::versions::{Table, target_key};
+use crate::versions::{Table, source_key, target_key};
 
 /// How long a source may take to say that it reads a table again.
 const REFILL_MAX: Duration = Duration::from_secs(5);
@@ -56,6 +56,43 @@ impl Delivery {
         };
         self.versions.keep_table(key, table).await?;
         Ok(Some(again))
+    }
+
+    /// Notices a target that stands before rows which went past the log, because it is a new one or was set back; the log will not bring them.
+    ///
+    /// # Errors
+    /// A log that cannot be read or written.
+    pub(super) async fn lacks_direct(&self, reached: u64) -> Result<()> {
+        let crate::plan::Delivered {
+            flow,
+            to,
+            from,
+            contract,
+            ..
+        } = &self.plan;
+        let source = source_key(from, &contract.entity);
+        let source = self.versions.table(&source).await?;
+        let behind = source.and_then(|source| source.direct);
+        if behind.is_none_or(|behind| reached >= behind) {
+            return Ok(());
+        }
+        let key = target_key(flow, to);
+        let Some(known) = self.versions.table(&key).await? else {
+            return Ok(());
+        };
+        if known.again.is_some() {
+            return Ok(());
+        }
+        let again = format!(
+            "rows of `{}` came to other targets, or to `{to}` before it was set back, past the log",
+            contract.entity
+        );
+        tracing::warn!(flow, to, "{again}");
+        let table = Table {
+            again: Some(again),
+            ..known
+        };
+        self.versions.keep_table(&key, table).await
     }
 
     /// Sees to it that a target gets again what it lost: its source reads the table again. Tells whether there is nothing more to see to.
@@ -207,6 +244,7 @@ mod tests {
             ),
             writes: Vec::new(),
             majors: Vec::new(),
+            direct: None,
         };
         let all = ["id", "memo", "sum", "own"];
         let moved = incarnation(&[("id", "1"), ("memo", "7"), ("own", "9"), ("new", "8")]);

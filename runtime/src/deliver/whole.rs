@@ -310,7 +310,7 @@ impl Together {
         }
         let mut safe = u64::MAX;
         for (
-            Delivery {
+            member @ Delivery {
                 plan,
                 log,
                 versions,
@@ -323,6 +323,7 @@ impl Together {
             let flow = (plan.flow.as_str(), plan.to.as_str());
             let entity = &one.contract.entity;
             let progress = Progress::read(sink, log, flow, entity, &lanes).await?;
+            member.lacks_direct(progress.reached()).await?;
             safe = safe.min(progress.reached());
         }
         Ok(Reached {

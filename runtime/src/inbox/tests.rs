@@ -116,6 +116,7 @@ impl Shop {
                 found: contract.shape(),
                 policy: Default::default(),
                 publish: Vec::new(),
+                direct: None,
                 read: Arc::new(read.unwrap()),
                 mapping,
                 values: Arc::new(values),
@@ -125,6 +126,7 @@ impl Shop {
             board: Arc::clone(&self.board),
             versions: Arc::clone(&self.versions),
             backfills: Default::default(),
+            direct: Default::default(),
             look_every: Duration::from_secs(600),
             desk: Some(desk),
         }

@@ -72,6 +72,9 @@ pub struct Table {
     /// The older majors whose subscribers know every record of a table that is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub majors: Vec<u64>,
+    /// Of a table that is read and whose rows went to their target past the log: the log's sequence that they came after. A target that stands before it lacks them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<u64>,
 }
 
 /// A contract as its canonical document, which every version of Lockstep reads.

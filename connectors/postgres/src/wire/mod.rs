@@ -201,13 +201,15 @@ impl Connection {
 
     /// Sends what waits to be sent, then gives the next message.
     async fn receive(&mut self) -> Result<(u8, Bytes)> {
-        while self.outbox.has_remaining() {
-            let sent = self.socket.write_buf(&mut self.outbox).await;
-            if sent.map_err(|error| failure::cut(&error))? == 0 {
-                return Err(failure::closed());
+        if self.outbox.has_remaining() {
+            while self.outbox.has_remaining() {
+                let sent = self.socket.write_buf(&mut self.outbox).await;
+                if sent.map_err(|error| failure::cut(&error))? == 0 {
+                    return Err(failure::closed());
+                }
             }
+            self.socket.flush().await.map_err(|e| failure::cut(&e))?;
         }
-        self.socket.flush().await.map_err(|e| failure::cut(&e))?;
         loop {
             if let Some(length) = message::whole(&self.inbox)? {
                 let mut whole = self.inbox.split_to(length).freeze();

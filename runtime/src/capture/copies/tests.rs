@@ -114,6 +114,7 @@ impl World {
                 found: Arc::clone(&shape),
                 policy: Default::default(),
                 publish: vec![1],
+                direct: None,
                 shape,
                 read: Arc::new(read),
                 mapping,
@@ -125,6 +126,7 @@ impl World {
             board: Arc::new(Board::default()),
             versions: Arc::new(versions),
             backfills: Default::default(),
+            direct: Default::default(),
             look_every: Duration::from_secs(600),
             desk: None,
         };

@@ -188,6 +188,7 @@ impl Gate {
                 found: Arc::clone(&shape),
                 policy: Default::default(),
                 publish: Vec::new(),
+                direct: None,
                 shape,
                 read: Arc::new(read),
                 mapping,
@@ -199,6 +200,7 @@ impl Gate {
             board: Arc::new(Board::default()),
             versions: Arc::new(crate::versions::Versions::open(&*log).await.unwrap()),
             backfills: Default::default(),
+            direct: Default::default(),
             look_every: Duration::from_secs(600),
             desk: None,
         };
