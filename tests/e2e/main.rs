@@ -12,6 +12,7 @@ mod away;
 mod business;
 mod canary;
 mod delivery;
+mod direct;
 mod evolve;
 mod faults;
 mod import;

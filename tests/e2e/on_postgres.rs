@@ -114,14 +114,14 @@ const PARTIES: &str = "CREATE TABLE parties (id bigint PRIMARY KEY, name varchar
 const THINGS: &str = "CREATE TABLE things (id bigint PRIMARY KEY, code text NOT NULL, party bigint NOT NULL, weight bigint NOT NULL, changed_at timestamptz NOT NULL DEFAULT now())";
 
 /// Two databases, and the runtime between them.
-struct Pair {
-    from: Server,
-    to: Server,
+pub(crate) struct Pair {
+    pub(crate) from: Server,
+    pub(crate) to: Server,
     folder: TempDir,
 }
 
 /// The runtime; killed when dropped.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -131,7 +131,7 @@ impl Drop for Running {
 }
 
 impl Pair {
-    fn new() -> Option<Pair> {
+    pub(crate) fn new() -> Option<Pair> {
         let (from, to) = (
             Server::start(&Options::default())?,
             Server::start(&Options::default())?,
@@ -151,11 +151,11 @@ impl Pair {
         Some(Pair { from, to, folder })
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    fn run(&self) -> Running {
+    pub(crate) fn run(&self) -> Running {
         let file = self.path().join("runtime.txt");
         let log = File::options().create(true).append(true).open(file);
         let mut command = Command::new(binary());
@@ -168,7 +168,7 @@ impl Pair {
         Running(command.spawn().unwrap())
     }
 
-    fn say(&self, sql: &str) {
+    pub(crate) fn say(&self, sql: &str) {
         self.from.sql("work", sql).unwrap();
     }
 
@@ -178,7 +178,7 @@ impl Pair {
         ));
     }
 
-    fn until(&self, what: &str, holds: impl Fn() -> bool) {
+    pub(crate) fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let started = Instant::now();
         while !holds() {
             let log = fs::read_to_string(self.path().join("runtime.txt")).unwrap_or_default();
@@ -187,14 +187,14 @@ impl Pair {
         }
     }
 
-    fn is_equal(&self, table: &str) -> bool {
+    pub(crate) fn is_equal(&self, table: &str) -> bool {
         let all =
             format!("SELECT coalesce(string_agg(t::text, ';' ORDER BY id), '') FROM {table} t");
         let rows = |server: &Server| server.sql("work", &all).ok();
         rows(&self.from).is_some() && rows(&self.from) == rows(&self.to)
     }
 
-    fn lockstep(&self, args: &[&str]) -> Output {
+    pub(crate) fn lockstep(&self, args: &[&str]) -> Output {
         Command::new(binary())
             .args(args)
             .current_dir(self.path())
@@ -203,11 +203,11 @@ impl Pair {
             .unwrap()
     }
 
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         serde_json::from_slice(&self.lockstep(args).stdout).unwrap_or_default()
     }
 
-    fn flow(&self, entity: &str) -> Value {
+    pub(crate) fn flow(&self, entity: &str) -> Value {
         let status = self.json(&["status", "--json"]);
         let flows = status["flows"].as_array().cloned().unwrap_or_default();
         let of = |flow: &Value| flow["entity"] == entity;
@@ -224,7 +224,7 @@ impl Pair {
         })
     }
 
-    fn did(&self, args: &[&str]) {
+    pub(crate) fn did(&self, args: &[&str]) {
         let output = self.lockstep(args);
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);

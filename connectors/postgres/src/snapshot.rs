@@ -56,8 +56,8 @@ pub(crate) struct Chunk {
     pub(crate) seen: Seen,
     /// The rows, in key order, those that are read again first; none where a later change told the row.
     rows: Vec<Option<Waiting>>,
-    /// Where a row stands: as one that is read again, and as one of the table's next.
-    index: HashMap<RowKey, [Option<usize>; 2]>,
+    /// Where a row stands; made when a change first asks, which for most chunks is never.
+    index: Option<Index>,
     /// The last key that was read.
     pub(crate) last: Option<RowKey>,
     /// Whether the table ends here.
@@ -65,6 +65,9 @@ pub(crate) struct Chunk {
     /// Bytes of values.
     pub(crate) bytes: usize,
 }
+
+/// Where a row of a key stands: as one that is read again, and as one of the table's next.
+type Index = HashMap<RowKey, [Option<usize>; 2]>;
 
 /// A row that waits for its place.
 #[derive(Debug)]
@@ -175,7 +178,7 @@ pub(crate) async fn read(conn: &mut Connection, plan: Plan, table: &Captured) ->
             open: Vec::new(),
         },
         rows: Vec::new(),
-        index: HashMap::new(),
+        index: None,
         last: None,
         complete: false,
         bytes: 0,
@@ -191,15 +194,12 @@ pub(crate) async fn read(conn: &mut Connection, plan: Plan, table: &Captured) ->
             }
             let (key, row) = parse(&line, table)?;
             chunk.bytes += line.len();
-            if copy == 2 {
-                taken += 1;
-                chunk.last = Some(key.clone());
-            }
-            chunk.push(Waiting {
+            taken += usize::from(copy == 2);
+            chunk.rows.push(Some(Waiting {
                 key,
                 row,
                 again: copy == 1,
-            });
+            }));
             Ok(())
         })
         .await
@@ -212,6 +212,8 @@ pub(crate) async fn read(conn: &mut Connection, plan: Plan, table: &Captured) ->
         Error::unexpected("the server did not say which transactions a snapshot contains")
             .help("check that it is PostgreSQL 14 or newer")
     })?;
+    let last = chunk.rows.last().and_then(Option::as_ref);
+    chunk.last = last.filter(|row| !row.again).map(|row| row.key.clone());
     chunk.complete = taken < chunk.plan.rows && !cut;
     Ok(chunk)
 }
@@ -236,32 +238,32 @@ fn parse(line: &[u8], table: &Captured) -> Result<(RowKey, Row)> {
 }
 
 impl Chunk {
-    fn push(&mut self, waiting: Waiting) {
-        let places = self.index.entry(waiting.key.clone()).or_default();
-        places[usize::from(!waiting.again)] = Some(self.rows.len());
-        self.rows.push(Some(waiting));
+    /// Where the rows of a key stand.
+    fn places(&mut self, key: &RowKey) -> impl Iterator<Item = usize> + use<> {
+        let rows = &self.rows;
+        let index = self.index.get_or_insert_with(|| {
+            let mut index = Index::with_capacity(rows.len());
+            for (place, waiting) in rows.iter().enumerate() {
+                let Some(waiting) = waiting else { continue };
+                let places = index.entry(waiting.key.clone()).or_default();
+                places[usize::from(!waiting.again)] = Some(place);
+            }
+            index
+        });
+        index.get(key).copied().into_iter().flatten().flatten()
     }
 
     /// Whether a row of this key waits.
-    pub(crate) fn holds(&self, key: &RowKey) -> bool {
-        let places = self.index.get(key);
-        places.is_some_and(|places| {
-            places
-                .iter()
-                .flatten()
-                .any(|place| self.rows[*place].is_some())
-        })
+    pub(crate) fn holds(&mut self, key: &RowKey) -> bool {
+        let mut places = self.places(key);
+        places.any(|place| self.rows[place].is_some())
     }
 
     /// Takes a row out, because a change that the chunk does not contain told it.
     pub(crate) fn take(&mut self, key: &RowKey) -> Option<Row> {
-        let places = *self.index.get(key)?;
-        let mut taken = places
-            .into_iter()
-            .flatten()
-            .filter_map(|place| self.rows[place].take())
-            .collect::<Vec<_>>();
-        taken.pop().map(|waiting| waiting.row)
+        let places = self.places(key);
+        let taken = places.filter_map(|place| self.rows[place].take()).last();
+        taken.map(|waiting| waiting.row)
     }
 
     /// Takes every row out.
@@ -312,7 +314,7 @@ impl Chunk {
             plan,
             seen: Seen::parse(seen).unwrap(),
             rows: Vec::new(),
-            index: HashMap::new(),
+            index: None,
             last: rows
                 .iter()
                 .rfind(|row| !row.again)
@@ -320,7 +322,7 @@ impl Chunk {
             complete,
             bytes: 0,
         };
-        rows.into_iter().for_each(|row| chunk.push(row));
+        chunk.rows.extend(rows.into_iter().map(Some));
         chunk
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::databases::{Backlog, Databases};
 use super::limits::{self, Native};
-use super::lockstep::{Log, Pipeline};
+use super::lockstep::{Log, Pipeline, Variant};
 use super::{Drain, Run, latency, others, summary};
 use crate::report::Report;
 use crate::say;
@@ -19,6 +19,12 @@ use crate::say;
 const SIZES: [u64; 3] = [1, 10, 100];
 /// Rows a transaction of the backlogs that are carried from database to database, and what ends the name of each ratio.
 const CARRIED: [(u64, &str); 2] = [(1, "_1"), (100, "")];
+/// What is better lower.
+const LOWER_IS_BETTER: [&str; 3] = [
+    "big_transaction_v2_vs_v1",
+    "snapshot_us_per_row",
+    "snapshot_direct_us_per_row",
+];
 /// The log of everything that is measured over one log only.
 const LOG: Log = Log::Nats;
 
@@ -37,6 +43,12 @@ pub(in super::super) struct Options {
     /// Leave snapshots out
     #[arg(long)]
     no_snapshot: bool,
+    /// Measure snapshots and nothing else
+    #[arg(long, conflicts_with = "no_snapshot")]
+    only_snapshot: bool,
+    /// Rows of the table that snapshots copy
+    #[arg(long, default_value_t = 500_000)]
+    snapshot_rows: u64,
     /// Where all figures of all runs go; beside this program unless said
     #[arg(long)]
     raw: Option<PathBuf>,
@@ -45,6 +57,15 @@ pub(in super::super) struct Options {
 /// Measures as often as asked, keeps the raw figures and gives the medians.
 pub(in super::super) fn measure(options: &Options) -> Result<Report> {
     let shared = &options.pipeline;
+    let count = shared.common.runs.max(1);
+    let copied = if options.no_snapshot {
+        (0..count).map(|_| Run::default()).collect()
+    } else {
+        snapshots(options)?
+    };
+    if options.only_snapshot {
+        return finished(options, summary("cdc", &copied));
+    }
     say("starting two PostgreSQL clusters");
     let databases = Databases::start(shared.rows)?;
     let native = Native::create(&databases)?;
@@ -55,9 +76,8 @@ pub(in super::super) fn measure(options: &Options) -> Result<Report> {
             "{} rows to begin with, over the {log} log",
             shared.rows
         ));
-        pipelines.push(Pipeline::create(&databases, log, binary, ("", ""))?.0);
+        pipelines.push(Pipeline::create(&databases, log, binary, Variant::default())?.0);
     }
-    let count = shared.common.runs.max(1);
     let mut bench = Bench {
         options,
         databases: &databases,
@@ -67,8 +87,9 @@ pub(in super::super) fn measure(options: &Options) -> Result<Report> {
         run: Run::default(),
     };
     let mut runs = Vec::new();
-    for at in 1..=count {
+    for (at, run) in (1..).zip(copied) {
         say(&format!("run {at} of {count}"));
+        bench.run = run;
         bench.measure()?;
         bench.first = !bench.first;
         runs.push(std::mem::take(&mut bench.run));
@@ -94,11 +115,20 @@ pub(in super::super) fn measure(options: &Options) -> Result<Report> {
     }
     let mut report = summary("cdc", &runs);
     report.latency_ms = latency_ms;
+    finished(options, report)
+}
+
+/// Says what of a report is noise and what is better lower, and keeps all of it.
+fn finished(options: &Options, mut report: Report) -> Result<Report> {
     let again = |name: &String| name.starts_with("again_");
     report.noise = report.ratios.clone();
     report.noise.retain(|name, _| again(name));
     report.ratios.retain(|name, _| !again(name));
-    report.lower_is_better = vec!["big_transaction_v2_vs_v1".to_owned()];
+    report.lower_is_better = LOWER_IS_BETTER.map(str::to_owned).to_vec();
+    let measured = report.ratios.clone();
+    report
+        .lower_is_better
+        .retain(|name| measured.contains_key(name));
     keep(options, &report)?;
     Ok(report)
 }
@@ -133,9 +163,6 @@ impl Bench<'_> {
         for (size, name) in CARRIED {
             self.carry(size, name)?;
         }
-        if !self.options.no_snapshot {
-            self.snapshot()?;
-        }
         if !self.options.no_others {
             let common = &self.options.pipeline.common;
             others::measure(common.changes, &common.lockstep, &mut self.run)?;
@@ -166,7 +193,8 @@ impl Bench<'_> {
             let limit = faster(limit, again);
             let name = format!("capture_to_{}", pipeline.log());
             let ratio = format!("{name}_vs_recvlogical_{size}");
-            self.note((&name, "recvlogical"), size, ratio, drain, limit);
+            self.run
+                .note((&name, "recvlogical"), size, ratio, drain, limit);
         }
         self.native.carry(databases, &backlog)?;
         databases.forget(&backlog)
@@ -197,43 +225,30 @@ impl Bench<'_> {
             };
             let way = format!("pg_to_pg_{}", pipeline.log());
             let ratio = format!("pg_to_pg{log}_vs_native_replication{name}");
-            self.note((&way, "native"), size, ratio, drain, limit);
+            self.run.note((&way, "native"), size, ratio, drain, limit);
         }
         databases.forget(&backlog)
-    }
-
-    /// The whole table into a new target, beside a pipe between two COPYs.
-    fn snapshot(&mut self) -> Result<()> {
-        let databases = self.databases;
-        let binary = &self.options.pipeline.common.lockstep;
-        let (limit, drain) = self.take_turns(
-            || limits::copy_pipe(databases, "copied"),
-            |_| {
-                let (pipeline, drain) =
-                    Pipeline::create(databases, LOG, binary, ("_snapshot", ""))?;
-                pipeline.remove(databases)?;
-                Ok(drain)
-            },
-        )?;
-        let ratio = "snapshot_vs_copy".to_owned();
-        self.note(("snapshot", "copy"), 0, ratio, drain, limit);
-        Ok(())
     }
 
     /// One large transaction in both versions of the replication protocol.
     fn large(&mut self) -> Result<()> {
         let (databases, rows) = (self.databases, self.options.large);
         let binary = &self.options.pipeline.common.lockstep;
-        let take = |names| -> Result<Drain> {
-            let (pipeline, _) = Pipeline::create(databases, LOG, binary, names)?;
+        let take = |name, source| -> Result<Drain> {
+            let variant = Variant {
+                name,
+                source,
+                ..Variant::default()
+            };
+            let (pipeline, _) = Pipeline::create(databases, LOG, binary, variant)?;
             let drain = pipeline.take_at_once(databases, rows);
             pipeline.remove(databases)?;
             databases.take_back(rows)?;
             drain
         };
         let (v1, v2) = self.take_turns(
-            || take(("_v1", "protocol = 1\n")),
-            |_| take(("_v2", "protocol = 2\n")),
+            || take("_v1", "protocol = 1\n"),
+            |_| take("_v2", "protocol = 2\n"),
         )?;
         say(&format!(
             "large transaction: {:.2} s in v2, {:.2} s in v1",
@@ -261,7 +276,9 @@ impl Bench<'_> {
         let drain = lockstep(&mut self.run.peaks_mb)?;
         Ok((limit()?, drain))
     }
+}
 
+impl Run {
     fn note(
         &mut self,
         (way, beside): (&str, &str),
@@ -280,10 +297,53 @@ impl Bench<'_> {
             drain.rate(),
             limit.rate()
         ));
-        self.run.ratios.insert(ratio, drain.rate() / limit.rate());
-        self.run.drains.insert(format!("{way}{end}"), drain);
-        self.run.drains.insert(format!("{beside}{end}"), limit);
+        self.ratios.insert(ratio, drain.rate() / limit.rate());
+        self.drains.insert(format!("{way}{end}"), drain);
+        self.drains.insert(format!("{beside}{end}"), limit);
     }
+}
+
+/// First copies of a table into new targets, through the log and past it, beside a pipe between two COPYs; on servers of their own, because nothing else is to read so many rows.
+fn snapshots(options: &Options) -> Result<Vec<Run>> {
+    let common = &options.pipeline.common;
+    let rows = options.snapshot_rows;
+    say(&format!("two clusters, and a table of {rows} rows to copy"));
+    let databases = Databases::start(rows)?;
+    let mut runs = Vec::new();
+    for at in 0..common.runs.max(1) {
+        let mut run = Run::default();
+        for (way, name, flow) in [
+            ("snapshot", "_snapshot", ""),
+            ("snapshot_direct", "_direct", "snapshot = \"direct\"\n"),
+        ] {
+            let copy = || limits::copy_pipe(&databases, "copied");
+            let variant = Variant {
+                name,
+                flow,
+                ..Variant::default()
+            };
+            let take = || -> Result<Drain> {
+                let (pipeline, drain) =
+                    Pipeline::create(&databases, LOG, &common.lockstep, variant)?;
+                pipeline.remove(&databases)?;
+                Ok(drain)
+            };
+            // Which of them is first alternates from run to run.
+            let (limit, drain) = if at % 2 == 0 {
+                let limit = copy()?;
+                (limit, take()?)
+            } else {
+                let drain = take()?;
+                (copy()?, drain)
+            };
+            let spent: f64 = drain.cpu_s.values().sum();
+            run.ratios
+                .insert(format!("{way}_us_per_row"), spent * 1e6 / rows as f64);
+            run.note((way, "copy"), 0, format!("{way}_vs_copy"), drain, limit);
+        }
+        runs.push(run);
+    }
+    Ok(runs)
 }
 
 fn faster(one: Drain, other: Drain) -> Drain {

@@ -53,16 +53,24 @@ impl fmt::Display for Log {
     }
 }
 
+/// What makes a configuration another one than the next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Variant {
+    /// What its names end with.
+    pub(super) name: &'static str,
+    /// Further settings of the source.
+    pub(super) source: &'static str,
+    /// Further settings of the flow.
+    pub(super) flow: &'static str,
+}
+
 /// A configuration of Lockstep and everything of its own that it needs.
 pub(super) struct Pipeline {
     log: Log,
     binary: PathBuf,
     folder: TempDir,
     nats: Option<nats::Server>,
-    /// What makes its names other than those of the next one.
-    name: &'static str,
-    /// Further settings of the source.
-    settings: &'static str,
+    variant: Variant,
 }
 
 impl Pipeline {
@@ -71,7 +79,7 @@ impl Pipeline {
         databases: &Databases,
         log: Log,
         binary: &Path,
-        (name, settings): (&'static str, &'static str),
+        variant: Variant,
     ) -> Result<(Pipeline, Drain)> {
         let pipeline = Pipeline {
             log,
@@ -83,8 +91,7 @@ impl Pipeline {
                 Log::Embedded => None,
                 Log::Nats => Some(nats::Server::launch(&nats::Options::default())?),
             },
-            name,
-            settings,
+            variant,
         };
         databases.target(&pipeline.target())?;
         pipeline.configure(databases)?;
@@ -123,7 +130,7 @@ impl Pipeline {
 
     /// The target's database, and the source's slot.
     pub(super) fn target(&self) -> String {
-        format!("lockstep_{}{}", self.log, self.name)
+        format!("lockstep_{}{}", self.log, self.variant.name)
     }
 
     fn configure(&self, databases: &Databases) -> Result<()> {
@@ -137,7 +144,8 @@ impl Pipeline {
             None => "engine = \"embedded\"\npath = \"lockstep.log\"\n".to_owned(),
             Some(server) => format!("engine = \"nats\"\nservers = [\"{}\"]\n", server.url()),
         };
-        let (target, settings) = (self.target(), self.settings);
+        let target = self.target();
+        let Variant { source, flow, .. } = self.variant;
         let (source_url, target_url) = (
             databases.source().url(SHOP),
             databases.destination().url(&target),
@@ -147,11 +155,11 @@ impl Pipeline {
             format!(
                 "contracts = \"contracts\"\n\n[log]\n{log}\n\
                  [systems.shop]\nconnector = \"postgres\"\nurl = \"{source_url}\"\n\
-                 slot = \"{target}\"\npublication = \"{PUBLICATION}\"\n{settings}\
+                 slot = \"{target}\"\npublication = \"{PUBLICATION}\"\n{source}\
                  [systems.shop.map.sale]\ntable = \"sales\"\n[systems.shop.map.sale.fields]\n{fields}\n\
                  [systems.{target}]\nconnector = \"postgres\"\nurl = \"{target_url}\"\n\
                  [systems.{target}.map.sale]\ntable = \"sales\"\n[systems.{target}.map.sale.fields]\n{fields}\n\
-                 [flows.sales]\nentity = \"sale\"\nfrom = \"shop\"\nto = [\"{target}\"]\n"
+                 [flows.sales]\nentity = \"sale\"\nfrom = \"shop\"\nto = [\"{target}\"]\n{flow}"
             ),
         )
         .context("cannot write the configuration")

@@ -20,7 +20,7 @@ use super::report::{Figures, Report, median};
 use super::{Common, say};
 use databases::Databases;
 use limits::Native;
-use lockstep::{Log, Pipeline};
+use lockstep::{Log, Pipeline, Variant};
 
 /// How to measure.
 #[derive(clap::Args)]
@@ -76,7 +76,7 @@ pub(super) fn measure(options: &Options) -> Result<Report> {
             options.rows
         ));
         let binary = &options.common.lockstep;
-        pipelines.push(Pipeline::create(&databases, log, binary, ("", ""))?.0);
+        pipelines.push(Pipeline::create(&databases, log, binary, Variant::default())?.0);
     }
     let mut runs = Vec::new();
     for at in 1..=options.common.runs.max(1) {
