@@ -65,6 +65,10 @@ pub struct Config {
     #[serde(default = "defaults::snapshot_rows")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub snapshot_rows: usize,
+    /// Most connections over which a snapshot reads one table at once (1 to 8).
+    #[serde(default = "defaults::snapshot_connections")]
+    #[schemars(range(min = 1, max = 8))]
+    pub snapshot_connections: usize,
     /// Most changes that the source emits, or the sink takes, in one batch (1 to 100000).
     #[serde(default = "defaults::batch_max")]
     #[schemars(range(min = 1, max = 100_000))]
@@ -115,6 +119,9 @@ mod defaults {
     }
     pub(super) fn snapshot_rows() -> usize {
         20_000
+    }
+    pub(super) fn snapshot_connections() -> usize {
+        2
     }
     pub(super) fn batch_max() -> usize {
         4000
@@ -217,6 +224,7 @@ impl Config {
             .help(format!("leave `{name}` out to get the default")))
         };
         within("snapshot_rows", self.snapshot_rows, 1, 1_000_000)?;
+        within("snapshot_connections", self.snapshot_connections, 1, 8)?;
         within("batch_max", self.batch_max, 1, 100_000)?;
         within("batch_bytes", self.batch_bytes, 1024, 268_435_456)?;
         within("connections", self.connections, 1, 64)?;

@@ -6,6 +6,8 @@
 //!
 //! Does not know how rows are told; that is the business of `stream`.
 
+mod lanes;
+
 use std::collections::HashMap;
 use std::collections::VecDeque;
 
@@ -16,6 +18,8 @@ use crate::client::{literal, quote};
 use crate::position::RowKey;
 use crate::tables::{Captured, value};
 use crate::wire::{Connection, copy_lines};
+
+pub(crate) use lanes::Lanes;
 
 /// How long a chunk waits for a lock that a migration holds.
 const LOCK_MAX: &str = "5s";
@@ -118,104 +122,153 @@ impl Plan {
         of(self) == of(other) && self.again == other.again && self.filter == other.filter
     }
 
-    /// The statements that read it.
-    fn sql(&self, table: &Captured) -> Result<String> {
-        let read = table.read().map(|place| &table.columns[place].name);
-        let names: Vec<String> = read.map(|name| quote(name)).collect();
-        let columns = names.join(", ");
-        let key = table.shape.key.iter().map(|c| table.key_column(*c));
-        let key: Vec<String> = key.collect();
-        let key = key.join(", ");
-        let row = |key: &RowKey| {
-            let parts: Vec<String> = key.iter().map(|part| literal(part)).collect();
-            format!("({})", parts.join(", "))
-        };
-        let from = table.only();
-        let mut sql = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = '{LOCK_MAX}'; SELECT pg_current_snapshot(); "
-        );
-        let again: Vec<String> = self.again.iter().map(row).collect();
-        let again = if again.is_empty() {
-            "false".to_owned()
-        } else {
-            format!("({key}) IN ({})", again.join(", "))
-        };
-        sql += &format!("COPY (SELECT {columns} FROM {from} WHERE {again}) TO STDOUT; ");
-        let mut terms: Vec<String> = Vec::new();
-        terms.extend(
-            self.after
-                .as_ref()
-                .map(|after| format!("({key}) > {}", row(after))),
-        );
-        if let Some(filter) = &self.filter {
-            terms.push(table.condition(filter)?);
-        }
-        let beyond = if terms.is_empty() {
-            String::new()
-        } else {
-            format!("WHERE {} ", terms.join(" AND "))
-        };
-        sql += &format!(
-            "COPY (SELECT {columns} FROM {from} {beyond}ORDER BY {key} LIMIT {}) TO STDOUT; ",
-            self.rows
-        );
-        // It belongs to the transaction, so that it is on disk, and therefore sent, as soon as the commit is.
-        sql += &format!(
-            "SELECT pg_logical_emit_message(true, '{PREFIX}', {}); COMMIT",
-            literal(&self.nonce)
-        );
-        Ok(sql)
+    /// What ends its transaction. The mark belongs to it, so that it is on disk, and therefore sent, as soon as the commit is.
+    fn closing(&self) -> String {
+        let nonce = literal(&self.nonce);
+        format!("SELECT pg_logical_emit_message(true, '{PREFIX}', {nonce}); COMMIT")
     }
 }
 
-/// Reads a chunk.
-pub(crate) async fn read(conn: &mut Connection, plan: Plan, table: &Captured) -> Result<Chunk> {
-    let sql = plan.sql(table)?;
-    let mut chunk = Chunk {
-        seen: Seen {
-            least: 0,
-            next: 0,
-            open: Vec::new(),
-        },
-        rows: Vec::new(),
-        index: None,
-        last: None,
-        complete: false,
-        bytes: 0,
-        plan,
-    };
-    let (mut taken, mut cut) = (0, false);
+/// The words of statements that read a table's rows.
+struct Select<'t> {
+    table: &'t Captured,
+    /// The columns that are read.
+    columns: String,
+    /// What rows are ordered by.
+    key: String,
+    /// What rows fulfil.
+    condition: Option<String>,
+}
+
+impl<'t> Select<'t> {
+    fn of(plan: &Plan, table: &'t Captured) -> Result<Select<'t>> {
+        let read = table.read().map(|place| &table.columns[place].name);
+        let columns: Vec<String> = read.map(|name| quote(name)).collect();
+        let key = table.shape.key.iter().map(|c| table.key_column(*c));
+        let key: Vec<String> = key.collect();
+        let condition = plan.filter.as_ref().map(|filter| table.condition(filter));
+        Ok(Select {
+            table,
+            columns: columns.join(", "),
+            key: key.join(", "),
+            condition: condition.transpose()?,
+        })
+    }
+
+    /// Copies rows by their keys.
+    fn copy_again(&self, keys: &[RowKey]) -> String {
+        let (columns, from, key) = (&self.columns, self.table.only(), &self.key);
+        let keys: Vec<String> = keys.iter().map(row).collect();
+        let among = if keys.is_empty() {
+            "false".to_owned()
+        } else {
+            format!("({key}) IN ({})", keys.join(", "))
+        };
+        format!("COPY (SELECT {columns} FROM {from} WHERE {among}) TO STDOUT")
+    }
+
+    /// Copies rows in key order, from behind one key up to another.
+    fn copy(&self, after: Option<&RowKey>, until: Option<&RowKey>, limit: Option<usize>) -> String {
+        let (columns, from, key) = (&self.columns, self.table.only(), &self.key);
+        let between = self.between(after, until);
+        let limit = limit.map_or(String::new(), |limit| format!(" LIMIT {limit}"));
+        format!("COPY (SELECT {columns} FROM {from} {between}ORDER BY {key}{limit}) TO STDOUT")
+    }
+
+    /// Asks for one key, so many rows further on.
+    fn key_at(&self, after: Option<&RowKey>, place: usize) -> String {
+        let (from, key) = (self.table.only(), &self.key);
+        let names = self.table.shape.key.iter();
+        let names: Vec<String> = names
+            .map(|at| quote(&self.table.columns[*at].name))
+            .collect();
+        let (names, between) = (names.join(", "), self.between(after, None));
+        format!("SELECT {names} FROM {from} {between}ORDER BY {key} OFFSET {place} LIMIT 1")
+    }
+
+    fn between(&self, after: Option<&RowKey>, until: Option<&RowKey>) -> String {
+        let key = &self.key;
+        let after = after.map(|after| format!("({key}) > {}", row(after)));
+        let until = until.map(|until| format!("({key}) <= {}", row(until)));
+        let terms: Vec<String> = [after, until, self.condition.clone()]
+            .into_iter()
+            .flatten()
+            .collect();
+        if terms.is_empty() {
+            return String::new();
+        }
+        format!("WHERE {} ", terms.join(" AND "))
+    }
+}
+
+/// A key in SQL.
+fn row(key: &RowKey) -> String {
+    let parts: Vec<String> = key.iter().map(|part| literal(part)).collect();
+    format!("({})", parts.join(", "))
+}
+
+/// Rows as they come.
+struct Taken {
+    rows: Vec<Option<Waiting>>,
+    bytes: usize,
+    /// About how many bytes were asked for.
+    wanted: usize,
+    /// Whether it was too much: the rest is read again, with a smaller limit.
+    cut: bool,
+}
+
+impl Taken {
+    fn within(wanted: usize) -> Taken {
+        Taken {
+            rows: Vec::new(),
+            bytes: 0,
+            wanted,
+            cut: false,
+        }
+    }
+
+    fn take(&mut self, line: &[u8], table: &Captured, again: bool) -> Result<()> {
+        self.cut |= !again && self.bytes > self.wanted.saturating_mul(2);
+        if self.cut {
+            return Ok(());
+        }
+        let (key, row) = parse(line, table)?;
+        self.bytes += line.len();
+        self.rows.push(Some(Waiting { key, row, again }));
+        Ok(())
+    }
+
+    /// Takes what another one took behind this.
+    fn append(&mut self, next: Taken) {
+        if !self.cut {
+            self.rows.extend(next.rows);
+            self.bytes += next.bytes;
+            self.cut = next.cut;
+        }
+    }
+}
+
+/// Reads a chunk over one connection.
+async fn read(conn: &mut Connection, plan: Plan, table: &Captured) -> Result<Chunk> {
+    let select = Select::of(&plan, table)?;
+    let again = select.copy_again(&plan.again);
+    let copy = select.copy(plan.after.as_ref(), None, Some(plan.rows));
+    let sql = format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = '{LOCK_MAX}'; SELECT pg_current_snapshot(); {again}; {copy}; {}",
+        plan.closing()
+    );
+    let mut again = Taken::within(plan.bytes);
+    let mut next = Taken::within(plan.bytes);
     let lines = conn
-        .copy_out(&sql, |copy, line| {
-            // What is too much is read again, with a smaller limit.
-            cut |= chunk.bytes > chunk.plan.bytes.saturating_mul(2);
-            if cut && copy == 2 {
-                return Ok(());
-            }
-            let (key, row) = parse(&line, table)?;
-            chunk.bytes += line.len();
-            taken += usize::from(copy == 2);
-            chunk.rows.push(Some(Waiting {
-                key,
-                row,
-                again: copy == 1,
-            }));
-            Ok(())
+        .copy_out(&sql, |copy, line| match copy {
+            1 => again.take(&line, table, true),
+            _ => next.take(&line, table, false),
         })
         .await
         .map_err(|error| error.with("table", &table.name))?;
-    let seen = lines
-        .first()
-        .and_then(|line| line.first())
-        .and_then(Option::as_deref);
-    chunk.seen = seen.and_then(Seen::parse).ok_or_else(|| {
-        Error::unexpected("the server did not say which transactions a snapshot contains")
-            .help("check that it is PostgreSQL 14 or newer")
-    })?;
-    let last = chunk.rows.last().and_then(Option::as_ref);
-    chunk.last = last.filter(|row| !row.again).map(|row| row.key.clone());
-    chunk.complete = taken < chunk.plan.rows && !cut;
-    Ok(chunk)
+    let seen = lines.first().and_then(|line| line.first());
+    let seen = seen.and_then(Option::as_deref).unwrap_or_default();
+    Chunk::read(plan, seen, again, next)
 }
 
 fn parse(line: &[u8], table: &Captured) -> Result<(RowKey, Row)> {
@@ -238,6 +291,29 @@ fn parse(line: &[u8], table: &Captured) -> Result<(RowKey, Row)> {
 }
 
 impl Chunk {
+    /// A chunk of rows that are read again, and of the table's next.
+    fn read(plan: Plan, seen: &str, again: Taken, next: Taken) -> Result<Chunk> {
+        let seen = Seen::parse(seen).ok_or_else(|| {
+            Error::unexpected("the server did not say which transactions a snapshot contains")
+                .help("check that it is PostgreSQL 14 or newer")
+        })?;
+        let last = next.rows.last().and_then(Option::as_ref);
+        let mut rows = again.rows;
+        let chunk = Chunk {
+            seen,
+            last: last.map(|row| row.key.clone()),
+            complete: next.rows.len() < plan.rows && !next.cut,
+            bytes: again.bytes + next.bytes,
+            index: None,
+            rows: {
+                rows.extend(next.rows);
+                rows
+            },
+            plan,
+        };
+        Ok(chunk)
+    }
+
     /// Where the rows of a key stand.
     fn places(&mut self, key: &RowKey) -> impl Iterator<Item = usize> + use<> {
         let rows = &self.rows;

@@ -27,7 +27,7 @@ use crate::position::Cursor;
 use crate::publication::{self, Publication};
 use crate::readiness;
 use crate::slot;
-use crate::snapshot::{self, Chunk, Plan};
+use crate::snapshot::{self, Chunk, Lanes, Plan};
 use crate::spool::Spool;
 use crate::stamp::Since;
 use crate::stream::{Ask, Part, Stream};
@@ -159,6 +159,7 @@ impl PostgresSource {
         let mut run = Run {
             source: self,
             side: None,
+            others: Vec::new(),
             application,
             version,
             rows: FIRST_ROWS.min(self.config.snapshot_rows),
@@ -259,11 +260,11 @@ struct Ahead {
     /// The columns that the table had when it was begun.
     columns: Vec<Known>,
     /// The only task, which ends with this.
-    reading: JoinSet<Result<(Connection, Chunk)>>,
+    reading: JoinSet<Result<(Lanes, Chunk)>>,
 }
 
 impl Ahead {
-    async fn done(mut self) -> Result<(Connection, Chunk)> {
+    async fn done(mut self) -> Result<(Lanes, Chunk)> {
         match self.reading.join_next().await {
             Some(Ok(read)) => read,
             Some(Err(error)) => {
@@ -274,14 +275,10 @@ impl Ahead {
     }
 }
 
-/// Reads a chunk, and gives the connection back that is good for another one.
-async fn read_with(
-    mut side: Connection,
-    plan: Plan,
-    table: Captured,
-) -> Result<(Connection, Chunk)> {
-    let chunk = snapshot::read(&mut side, plan, &table).await?;
-    Ok((side, chunk))
+/// Reads a chunk, and gives the connections back that are good for another one.
+async fn read_with(mut lanes: Lanes, plan: Plan, table: Arc<Captured>) -> Result<(Lanes, Chunk)> {
+    let chunk = lanes.read(plan, &table).await?;
+    Ok((lanes, chunk))
 }
 
 /// A run under way.
@@ -294,6 +291,8 @@ struct Run<'s> {
     spool: Spool,
     /// For SQL beside the stream; opened when it is needed.
     side: Option<Connection>,
+    /// For reading parts of a table beside each other.
+    others: Vec<Connection>,
     application: String,
     version: u32,
     /// Most rows of the next chunk.
@@ -599,17 +598,15 @@ impl Run<'_> {
                 ahead.done().await
             }
             _ => {
-                let table = table.clone();
-                self.side().await?;
-                match self.side.take() {
-                    Some(side) => read_with(side, plan, table).await,
-                    None => return Err(Error::unexpected("the connection for SQL is gone")),
-                }
+                let table = Arc::new(table.clone());
+                read_with(self.lanes().await?, plan, table).await
             }
         };
-        // A connection on which something failed is in the middle of something.
-        let (side, chunk) = read?;
+        // Connections on which something failed are in the middle of something.
+        let (lanes, chunk) = read?;
+        let (side, others) = lanes.into_connections();
         self.side = Some(side);
+        self.others = others;
         Ok(chunk)
     }
 
@@ -624,21 +621,27 @@ impl Run<'_> {
         if plan.clears {
             return Ok(());
         }
-        let table = self.stream.tables[plan.table].clone();
-        self.side().await?;
-        let Some(side) = self.side.take() else {
-            return Ok(());
-        };
+        let table = Arc::new(self.stream.tables[plan.table].clone());
+        let lanes = self.lanes().await?;
         let mut reading = JoinSet::new();
+        reading.spawn(read_with(lanes, plan.clone(), Arc::clone(&table)));
         self.ahead = Some(Ahead {
-            plan: plan.clone(),
+            plan,
             columns: table.columns.clone(),
-            reading: {
-                reading.spawn(read_with(side, plan, table));
-                reading
-            },
+            reading,
         });
         Ok(())
+    }
+
+    /// The connections over which a chunk is read.
+    async fn lanes(&mut self) -> Result<Lanes> {
+        self.side().await?;
+        let side = self.side.take();
+        let side = side.ok_or_else(|| Error::unexpected("the connection for SQL is gone"))?;
+        let others = std::mem::take(&mut self.others);
+        let most = self.source.config.snapshot_connections;
+        let to = (&self.source.endpoint, self.application.as_str());
+        Ok(Lanes::over(side, others, most, to))
     }
 
     /// Looks at a table again. A migration may take several transactions, so what does not fit gets a while to settle.

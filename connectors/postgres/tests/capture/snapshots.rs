@@ -2,6 +2,7 @@
 
 use lockstep_core::change::Op;
 use lockstep_core::connector::Control;
+use lockstep_core::{Change, Value};
 use lockstep_servers::postgres::{Options, Server};
 use serde_json::json;
 
@@ -86,6 +87,58 @@ async fn a_snapshot_under_heavy_writing_ends_in_the_same_state() {
     };
     let truth = fresh.run(None).await.settled().await;
     assert_eq!(truth.len(), rows.lines().count());
+    let (told, truth) = (fold(&told), fold(&truth));
+    assert!(told == truth, "{}", told.difference(&truth));
+}
+
+#[tokio::test]
+async fn a_table_read_over_several_connections_is_told_once_and_as_it_is() {
+    let Some(database) = database(
+        "CREATE TABLE t(k text COLLATE \"C\", n int, x text, PRIMARY KEY (k, n));
+         INSERT INTO t SELECT chr(97 + i % 26), i, 'first' FROM generate_series(1, 45000) i",
+    ) else {
+        return;
+    };
+    let url = database.url();
+    // Rows of every part change, go, come and move while parts are read.
+    let sql = "DO $$ DECLARE at int; BEGIN FOR i IN 1..400 LOOP at := 1 + (random() * 44999)::int;
+          UPDATE t SET x = x || '+' WHERE n BETWEEN at AND at + 30 AND k > 'c';
+          DELETE FROM t WHERE n = at; INSERT INTO t VALUES ('m', 100000 + i, 'new');
+          UPDATE t SET k = 'zz' WHERE n = at + 7 AND k <> 'zz'; COMMIT; END LOOP; END $$";
+    let psql = lockstep_servers::find::postgres_bin().unwrap().join("psql");
+    let writer = std::thread::spawn(move || {
+        let mut command = std::process::Command::new(psql);
+        command.args(["-XAtq", "-d", &url, "-c", sql]);
+        command.output().unwrap()
+    });
+    let setup = Setup::of(&database, &["t"]).with("snapshot_connections", json!(4));
+    let mut run = setup.run(None).await;
+    let mut told = run.settled().await;
+    let said = writer.join().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    database
+        .sql("INSERT INTO t VALUES ('last', 0, '')")
+        .unwrap();
+    let last = |told: &[Change]| {
+        let key = |change: &Change| change.row.value(1) == Some(&Value::Int(0));
+        told.iter().any(key)
+    };
+    told.extend(run.until(last).await);
+    run.kill().await;
+    let copied = told.iter().filter(|change| change.op == Op::Snapshot);
+    let key = |change: &Change| format!("{:?}", [change.row.value(0), change.row.value(1)]);
+    let mut keys: Vec<String> = copied.map(key).collect();
+    let all = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(all, keys.len(), "no row is copied twice");
+    let fresh = Setup {
+        system: format!("{}_fresh", database.name()),
+        ..Setup::of(&database, &["t"]).with("snapshot_connections", json!(1))
+    };
+    let truth = fresh.run(None).await.settled().await;
+    let count = database.sql("SELECT count(*) FROM t").unwrap();
+    assert_eq!(truth.len().to_string(), count);
     let (told, truth) = (fold(&told), fold(&truth));
     assert!(told == truth, "{}", told.difference(&truth));
 }
