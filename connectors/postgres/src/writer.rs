@@ -32,6 +32,8 @@ struct Group {
     set: Vec<usize>,
     values: Vec<Values>,
     rows: usize,
+    /// What each value of the newest row takes.
+    taken: Vec<usize>,
 }
 
 /// Changes of one target among which no key occurs twice.
@@ -142,6 +144,7 @@ impl Group {
             values: values.collect(),
             set,
             rows: 0,
+            taken: Vec::new(),
         }
     }
 
@@ -151,14 +154,15 @@ impl Group {
         let old = before
             .into_iter()
             .flat_map(|before| target.shape.key.iter().map(move |column| (*column, before)));
-        let mut taken = Vec::with_capacity(self.values.len());
+        let taken = &mut self.taken;
+        taken.clear();
         for (values, (column, row)) in self.values.iter_mut().zip(new.chain(old)) {
             let value = row.value(column).unwrap_or(&Value::Null);
             match values.push(&target.columns[column].encoder, value) {
                 Ok(bytes) => taken.push(bytes),
                 Err(why) => {
                     // The columns stay of one length.
-                    let begun = self.values.iter_mut().zip(taken);
+                    let begun = self.values.iter_mut().zip(taken.drain(..));
                     begun.for_each(|(values, bytes)| values.pop(bytes));
                     let name = &target.shape.columns[column].name;
                     return Err(format!("column `{name}`: {why}"));
@@ -207,9 +211,12 @@ impl Run {
             self.bytes += self.deletes.push(target, &empty, Some(row))?;
             return Ok(());
         }
-        let sent: Vec<usize> = (0..target.columns.len())
-            .filter(|column| row.value(*column).is_some())
-            .collect();
+        let is_sent = |column: &usize| row.value(*column).is_some();
+        let is_whole = (0..target.columns.len()).all(|column| is_sent(&column));
+        let mut sent = Vec::new();
+        if moved || !is_whole {
+            sent.extend((0..target.columns.len()).filter(is_sent));
+        }
         let before = change.before.as_ref().filter(|_| moved);
         if let Some(before) = before {
             let group = self.moves.entry(sent.clone());
@@ -217,7 +224,7 @@ impl Run {
             self.bytes += group.push(target, row, Some(before))?;
         }
         let made = matches!(change.op, Op::Created | Op::Snapshot) && !moved;
-        let group = if sent.len() == target.columns.len() {
+        let group = if is_whole {
             if made {
                 &mut self.inserts
             } else {
