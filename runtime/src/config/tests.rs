@@ -166,7 +166,6 @@ fn every_mistake_is_named_with_its_place() {
         ("to = [\"erp\"]", "to = []", "LS-G021", 38, 6, "flow `customers` goes nowhere", "name at least one"),
         ("to = [\"erp\"]", "", "LS-G005", 35, 1, "`flows.customers` lacks `to`", "systems that hear it"),
         ("to = [\"erp\"]", "to = [\"erp\"]\nsnapshot = \"direct\"\nmode = \"scheduled\"\nevery = \"1h\"", "LS-G044", 39, 12, "flow `customers` cannot copy past the log: its `mode`", "leave `snapshot` out"),
-        ("to = [\"erp\"]", "to = [\"erp\"]\nsnapshot = \"around\"", "LS-G004", 39, 12, "snapshot", ""),
         ("connector = \"toy\"\npath = \"erp.db\"", "connector = \"toy-source\"\npath = \"erp.db\"", "LS-G025", 38, 7, "connector `toy-source` of system `erp` has no sink", "it offers: source"),
         ("entity = \"customer\"", "entity = \"order\"", "LS-G017", 37, 8, "reads `order` from `crm`, which has no mapping", "[systems.crm.map.order]"),
         ("[systems.erp.map.customer]\ntable = \"customers\"\n[systems.erp.map.customer.fields]", "[systems.erp.map.order]\ntable = \"customers\"\n[systems.erp.map.order.fields]", "LS-G018", 38, 7, "writes `customer` to `erp`, which has no mapping", "[systems.erp.map.customer]"),
