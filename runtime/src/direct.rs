@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lockstep_core::log::Event;
@@ -14,6 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long the first rows of a capture wait for a delivery that is still about to begin.
 const BEGIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long rows wait for another life of a delivery whose life ended over them.
+const AGAIN_MAX: Duration = Duration::from_secs(2);
 
 /// A flow and its target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,8 +53,8 @@ pub(crate) struct Entrance {
 /// A capture's end.
 pub(super) struct Exit {
     direct: Direct,
-    /// How long the next rows wait for an entrance.
-    patience: Duration,
+    /// Whether the next rows wait for an entrance.
+    waits: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Direct {
@@ -77,7 +81,7 @@ impl Direct {
     pub(super) fn exit(&self) -> Exit {
         Exit {
             direct: self.clone(),
-            patience: BEGIN_MAX,
+            waits: Arc::new(AtomicBool::new(true)),
         }
     }
 }
@@ -85,27 +89,53 @@ impl Direct {
 impl Exit {
     /// Hands rows in, and waits until they stand in the target or somebody says that they will not; tells which.
     ///
-    /// Only the first rows wait for an entrance: a target that is away must not hold up what else is captured.
+    /// Only the first rows, and those behind rows that were taken, wait for an entrance: a target that is away must not hold up what else is captured.
     pub(super) fn hand(
-        &mut self,
+        &self,
         way: Way,
         rows: Arc<Vec<Event>>,
         after: u64,
     ) -> impl Future<Output = bool> + Send + use<> {
-        let patience = std::mem::take(&mut self.patience);
+        let waits = Arc::clone(&self.waits);
         let mut open = self.direct.0.subscribe();
         async move {
-            let known = open.wait_for(|open| open.contains_key(&way));
-            let entrance = match tokio::time::timeout(patience, known).await {
-                Ok(Ok(open)) => open.get(&way).cloned(),
-                _ => None,
+            let (mut begin, again) = match waits.swap(false, Ordering::Relaxed) {
+                true => (BEGIN_MAX, AGAIN_MAX),
+                false => (Duration::ZERO, Duration::ZERO),
             };
-            let Some(entrance) = entrance else {
-                return false;
-            };
-            let (taken, answer) = oneshot::channel();
-            let handover = Handover { rows, after, taken };
-            entrance.send(handover).await.is_ok() && answer.await.is_ok()
+            for _ in 0..2 {
+                let known = open.wait_for(|open| open.contains_key(&way));
+                let entrance = match tokio::time::timeout(begin, known).await {
+                    Ok(Ok(open)) => open.get(&way).cloned(),
+                    _ => None,
+                };
+                let Some(entrance) = entrance else { break };
+                let (taken, answer) = oneshot::channel();
+                let rows = Arc::clone(&rows);
+                let handover = Handover { rows, after, taken };
+                if entrance.send(handover).await.is_ok() && answer.await.is_ok() {
+                    waits.store(true, Ordering::Relaxed);
+                    return true;
+                }
+                // Where another life of the delivery begins soon, that one may take them: once more or not, they are the same rows.
+                let is_over = |open: &Entrances| {
+                    let now = open.get(&way);
+                    now.is_none_or(|now| !now.same_channel(&entrance))
+                };
+                if tokio::time::timeout(again, open.wait_for(is_over))
+                    .await
+                    .is_err()
+                {
+                    break;
+                }
+                begin = again;
+            }
+            tracing::info!(
+                flow = way.flow,
+                to = way.to,
+                "rows of a copy go through the log: the delivery does not take them now"
+            );
+            false
         }
     }
 }
@@ -157,7 +187,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn rows_wait_once_for_a_delivery_that_is_about_to_begin() {
         let direct = Direct::default();
-        let mut exit = direct.exit();
+        let exit = direct.exit();
         let handing = tokio::spawn(exit.hand(way(), Arc::default(), 7));
         tokio::task::yield_now().await;
         let mut entrance = direct.open(way());
@@ -167,14 +197,29 @@ mod tests {
         assert!(handing.await.unwrap());
         drop(entrance);
         let before = tokio::time::Instant::now();
-        assert!(!exit.hand(way(), Arc::default(), 7).await);
-        assert_eq!(before.elapsed(), Duration::ZERO, "nobody waits twice");
+        for waited in [BEGIN_MAX, BEGIN_MAX] {
+            assert!(!exit.hand(way(), Arc::default(), 7).await);
+            assert_eq!(before.elapsed(), waited, "nobody waits twice");
+        }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn another_life_of_the_delivery_may_take_what_the_first_dropped() {
+        let direct = Direct::default();
+        let mut first = direct.open(way());
+        let handing = tokio::spawn(direct.exit().hand(way(), Arc::default(), 1));
+        let handover = first.next().await;
+        drop(first);
+        drop(handover);
+        let mut second = direct.open(way());
+        second.next().await.taken();
+        assert!(handing.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_dropped_is_not_taken() {
         let direct = Direct::default();
-        let mut exit = direct.exit();
+        let exit = direct.exit();
         let mut entrance = direct.open(way());
         let handing = tokio::spawn(exit.hand(way(), Arc::default(), 1));
         drop(entrance.next().await);

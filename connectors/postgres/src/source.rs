@@ -12,9 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lockstep_core::connector::{
-    Control, Emitter, Filter, Finding, Need, OpenContext, Reads, Source,
-};
+use lockstep_core::connector::{Control, Emitter, Finding, Need, OpenContext, Reads, Source};
 use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Error, Kind, Position, Result, Shape};
 
