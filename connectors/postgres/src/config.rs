@@ -121,7 +121,7 @@ mod defaults {
         20_000
     }
     pub(super) fn snapshot_connections() -> usize {
-        2
+        1
     }
     pub(super) fn batch_max() -> usize {
         4000
