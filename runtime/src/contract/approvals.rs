@@ -2,7 +2,7 @@
 //!
 //! Owns the file of an approval and the judgement whether it counts; knows nothing of how findings come about.
 //! An approval names a finding by its fingerprint, so it excuses one difference and dies when the difference changes.
-//! Who holds a role is what the contract said *before* the change, where it said anything: nobody appoints himself.
+//! Who holds a role is what the contract said *before* the change, were it nobody: nobody appoints himself.
 //! An approval that was merged was judged when it came, and counts for its time whoever holds the role by now.
 
 use std::collections::BTreeMap;

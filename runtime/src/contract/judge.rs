@@ -116,7 +116,7 @@ fn is_compared(id: &str, new: &Repository, before: &Before) -> bool {
     all_read(new) && !matches!(before, Before::Repository(old) if !all_read(old))
 }
 
-/// Who holds which role: what was agreed before the change counts, where anything was.
+/// Who holds which role: what the contract said before the change counts, even where it named nobody; only a contract that is new names its own.
 ///
 /// Against releases alone nothing tells what stood before the change: whoever holds a role by the contract or by its last release holds it.
 #[must_use]
@@ -137,11 +137,7 @@ pub fn teams(new: &Repository, before: &Before) -> Teams {
         }
         return teams;
     };
-    for (id, members) in old.teams() {
-        if !members.is_empty() || !teams.contains_key(&id) {
-            teams.insert(id, members);
-        }
-    }
+    teams.extend(old.teams());
     teams
 }
 

@@ -41,17 +41,6 @@ impl<'a> Carry<'a> {
         Carry { steps }
     }
 
-    /// The way back.
-    pub(super) fn down(old: &Contract, new: &'a Contract) -> Carry<'a> {
-        let mut path = path(new, &old.version, &new.version);
-        path.reverse();
-        let steps = path
-            .into_iter()
-            .flat_map(|migration| &migration.down)
-            .collect();
-        Carry { steps }
-    }
-
     /// By name after the way, where the fields that stand in a record before it end up.
     pub(super) fn origins<'n>(
         &self,

@@ -53,7 +53,8 @@ fn a_rename_is_bridged_where_a_migration_says_so() {
     );
     assert_eq!(
         verdicts(&old, &migrated(new, rename("a", "b"), rename("b", "a"))),
-        (Yes, Yes)
+        (Yes, No),
+        "a way down serves targets, not whoever reads the log"
     );
     let optional = |name: &str| with(text(name), |f| f.required = false);
     let old = contract("1.0.0", vec![optional("a")]);
@@ -75,7 +76,7 @@ fn a_renamed_field_is_still_judged_by_its_values() {
         rename("a", "b"),
         rename("b", "a"),
     );
-    assert_eq!(verdicts(&old, &new), (No, Yes));
+    assert_eq!(verdicts(&old, &new), (No, No));
     let places = Places::default();
     let report = compare(
         side(&old, &places),
