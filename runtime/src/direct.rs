@@ -14,10 +14,10 @@ use lockstep_core::log::Event;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// How long the first rows of a capture wait for a delivery that is still about to begin.
-const BEGIN_MAX: Duration = Duration::from_secs(5);
+const BEGIN_MAX: Duration = Duration::from_secs(30);
 
 /// How long rows wait for another life of a delivery whose life ended over them.
-const AGAIN_MAX: Duration = Duration::from_secs(2);
+const AGAIN_MAX: Duration = Duration::from_secs(10);
 
 /// A flow and its target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

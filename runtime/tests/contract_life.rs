@@ -499,7 +499,7 @@ fn a_change_and_its_migration_are_written_before_the_version_is_made() {
         let said = out(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(
-            said.contains("LS-C044") && said.contains("write `to: 1.1.0`"),
+            said.contains("LS-C044") && said.contains("write `to: 2.0.0`"),
             "{said}"
         );
     }

@@ -102,12 +102,13 @@ impl Progress {
         let furthest = lanes.values().max().copied().unwrap_or(0);
         let whole = floor.map_or(furthest, |floor| floor.min(furthest));
         let next = next(log, &lanes, whole, stream.last_seq).await?;
+        let nothing_is_missing = next > stream.last_seq;
         Ok(Progress {
             lanes,
             positions,
             life,
             floor,
-            whole,
+            whole: if nothing_is_missing { furthest } else { whole },
             next,
             kept_in_log,
         })

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) config: Settings,
     created: Timestamp,
     state: Counts,
+    #[serde(default)]
+    cluster: Cluster,
     /// The server's clock.
     pub(super) ts: Timestamp,
 }
@@ -68,6 +70,13 @@ pub(super) struct Settings {
     deny_delete: bool,
     #[serde(default)]
     deny_purge: bool,
+}
+
+/// Which cluster keeps a stream: one without a name is a server alone.
+#[derive(Debug, Default, Deserialize)]
+struct Cluster {
+    #[serde(default)]
+    name: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -221,7 +230,7 @@ pub(super) async fn ensure(log: &Arc<Inner>, config: &StreamConfig) -> Result<()
             changes,
             "the stream's limits are changed to the configured ones"
         );
-        write(log, "UPDATE", name, &declared).await?
+        write(log, "UPDATE", name, &declared).await?.config
     } else {
         found
     };
@@ -259,12 +268,15 @@ async fn create(log: &Inner, name: &str, declared: &Settings) -> Result<Settings
         Err(LogError::Refused(_)) if state(log, name).await.is_ok() => {
             Ok(state(log, name).await?.config)
         }
-        Ok(created) => write_down(log, name, declared, created).await,
-        outcome => outcome,
+        // A cluster makes anew on a member what that lacks.
+        Ok(created) if created.cluster.name.is_empty() => {
+            write_down(log, name, declared, created).await
+        }
+        outcome => outcome.map(|created| created.config),
     }
 }
 
-/// Lets the server write a stream's settings down once more.
+/// Lets a server write a stream's settings down once more.
 ///
 /// A server writes settings and their checksum one after the other when it makes a stream.
 /// Killed between both, it leaves the stream out at its next start; made again, the stream is there with its messages, but still without the checksum, and so it would be left out at every start from then on.
@@ -273,7 +285,7 @@ async fn write_down(
     log: &Inner,
     name: &str,
     declared: &Settings,
-    created: Settings,
+    created: State,
 ) -> Result<Settings> {
     match write(log, "UPDATE", name, declared).await {
         // The stream is there, and whole unless its server was killed while making it.
@@ -283,13 +295,13 @@ async fn write_down(
                 subject,
                 "the stream's settings could not be written again, because the user may not publish to this subject"
             );
-            Ok(created)
+            Ok(created.config)
         }
-        outcome => outcome,
+        outcome => outcome.map(|state| state.config),
     }
 }
 
-async fn write(log: &Inner, what: &str, name: &str, settings: &Settings) -> Result<Settings> {
+async fn write(log: &Inner, what: &str, name: &str, settings: &Settings) -> Result<State> {
     let body = settings.to_json(name);
     let subject = format!("STREAM.{what}.{name}");
     let patience = Instant::now() + log.link.patience;
@@ -304,16 +316,14 @@ async fn write(log: &Inner, what: &str, name: &str, settings: &Settings) -> Resu
             outcome => break outcome,
         }
     };
-    written
-        .map(|state| state.config)
-        .map_err(|failed| match failed {
-            Failed::Fault(fault) if fault.code != 503 => LogError::Refused(format!(
-                "stream `{name}` over {}: {}",
-                settings.subjects.join(", "),
-                fault.description
-            )),
-            failed => log.link.failed(failed),
-        })
+    written.map_err(|failed| match failed {
+        Failed::Fault(fault) if fault.code != 503 => LogError::Refused(format!(
+            "stream `{name}` over {}: {}",
+            settings.subjects.join(", "),
+            fault.description
+        )),
+        failed => log.link.failed(failed),
+    })
 }
 
 fn remember(log: &Inner, config: StreamConfig) -> Result<Arc<Known>> {
