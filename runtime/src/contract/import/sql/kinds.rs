@@ -91,6 +91,9 @@ pub(super) fn fill(
         "MEDIUMINT" => Some((-(1 << 23), (1 << 23) - 1)),
         "INT" | "INTEGER" | "INT4" | "SERIAL" | "SERIAL4" if unsigned => Some((0, u32::MAX.into())),
         "INT" | "INT4" | "SERIAL" | "SERIAL4" => Some((i32::MIN.into(), i32::MAX.into())),
+        "INTEGER" if matches!(dialect, "postgres" | "mysql" | "mariadb" | "mssql") => {
+            Some((i32::MIN.into(), i32::MAX.into()))
+        }
         // SQLite's integers have 64 bits, and so may others'.
         "INTEGER" | "BIGINT" | "INT8" | "BIGSERIAL" | "SERIAL8" if !unsigned => {
             Some((i64::MIN, i64::MAX))

@@ -253,3 +253,26 @@ COMMENT ON COLUMN public.orders.land IS 'Where it''s going.';
     let left_out = |found: &Diagnostic| found.message.contains("`twice` that the database");
     assert!(draft.findings.iter().any(left_out), "{:?}", draft.findings);
 }
+
+/// Four bytes in most systems, eight in those where the word says no size.
+#[test]
+fn an_integer_is_as_wide_as_its_dialect_makes_it() {
+    let text = "CREATE TABLE x (id integer PRIMARY KEY, q int);";
+    for dialect in sql::DIALECTS {
+        let contract = written(&one(sql::import("x.sql", text, dialect, &asked(&[]))));
+        let id = &contract.fields[0].limits;
+        let bounds = (id.minimum.clone(), id.maximum.clone());
+        let narrow = matches!(dialect, "postgres" | "mysql" | "mariadb" | "mssql");
+        let expected = match narrow {
+            true => (
+                Some(Value::Int(i32::MIN.into())),
+                Some(Value::Int(i32::MAX.into())),
+            ),
+            false => (None, None),
+        };
+        assert_eq!(bounds, expected, "{dialect}");
+        if narrow {
+            assert_eq!(contract.fields[1].limits, *id, "{dialect}");
+        }
+    }
+}
