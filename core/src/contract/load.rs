@@ -12,6 +12,7 @@ mod migrations;
 mod odcs;
 mod quality;
 mod reading;
+mod relationships;
 mod remarks;
 mod terms;
 #[cfg(test)]

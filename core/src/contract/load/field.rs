@@ -7,8 +7,9 @@ use super::reading::{PARTS_MAX, Reading};
 use super::terms::deprecation;
 use super::words::{CLASSES, FIELD_OUTCOMES, HANDLINGS, TRUTHS, mapping, system, word};
 use super::yaml::{Content, Node, Span, shorten};
-use super::{quality, types};
-use crate::contract::{Class, Field, Handling, Outcome, Personal, Reference, Truth};
+use super::{quality, relationships, types};
+use crate::contract::{Class, Field, Handling, Outcome, Personal, Truth};
+use crate::diagnostic::a;
 use crate::value::Type;
 
 mod inner;
@@ -109,7 +110,7 @@ fn plain(
     });
     let deprecation = deprecation(node, findings);
     let unique = unique(node, level, findings);
-    let reference = reference(node, &pointer, level, reading);
+    let reference = relationships::of_property(node, &pointer, level, reading);
     let findings = &mut reading.findings;
     if level != Level::Entity {
         quality::nested(node, findings);
@@ -215,7 +216,7 @@ pub(super) fn name(node: &Node, what: &str, findings: &mut Findings) -> Option<S
     findings.needed(
         "LS-C010",
         node.at,
-        format!("`{}` cannot be the name of {} {what}", shorten(text), if what.starts_with('e') { "an" } else { "a" }),
+        format!("`{}` cannot be the name of {}", shorten(text), a(what)),
         format!(
             "use letters, digits and `_`, beginning with a letter, at most {LENGTH_MAX} characters, and none of {}",
             WORDS_OF_CEL.join(", ")
@@ -273,7 +274,7 @@ fn truth(node: &Node, kind: Option<Type>, findings: &mut Findings) -> Option<Tru
         findings.error(
             "LS-C037",
             written.at,
-            format!("{} has no meaning for a {kind}", written.describe()),
+            format!("{} has no meaning for {}", written.describe(), a(&kind.to_string())),
             "`delta` adds numbers, `union` joins lists, `max` and `min` need an order; `owner` and `latest` fit everything",
         );
     }
@@ -448,49 +449,6 @@ fn unique(node: &Node, level: Level, findings: &mut Findings) -> bool {
         return false;
     }
     unique
-}
-
-/// The field of another entity that the value names: the first relationship to a single one.
-fn reference(
-    node: &Node,
-    pointer: &str,
-    level: Level,
-    reading: &mut Reading<'_>,
-) -> Option<Reference> {
-    let mut found = None;
-    for relationship in node.get("relationships").map_or(&[][..], Node::items) {
-        let Some(to) = relationship.get("to") else {
-            continue;
-        };
-        match to.text().and_then(referenced) {
-            Some(reference) if level == Level::Entity && found.is_none() => {
-                reading.mark(format!("{pointer}/reference"), to.at);
-                found = Some(reference);
-            }
-            _ => reading.findings.warning(
-                "LS-C035",
-                to.at,
-                "the relationship is not used",
-                "a property of the first level names one property of another entity, as `entity.property`",
-            ),
-        }
-    }
-    found
-}
-
-/// Reads `entity.property`.
-pub(super) fn referenced(text: &str) -> Option<Reference> {
-    let (entity, field) = text.split_once('.')?;
-    let plain = |name: &str| {
-        !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-    };
-    (plain(entity) && plain(field)).then(|| Reference {
-        entity: entity.to_owned(),
-        field: field.to_owned(),
-    })
 }
 
 /// A document is protected as a whole, so it is at least as protected as what stands inside.

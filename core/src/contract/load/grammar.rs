@@ -110,6 +110,7 @@ use Form::{
 use standard::{CUSTOM, OPTIONS};
 
 pub use editor::editor_schema;
+pub(super) use further::refers;
 pub(super) use standard::ROOT;
 
 /// Whether the standard knows an option of logical types; the walk reports those it does not.

@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::reading::Reading;
 use super::words::{DELETES, TRUTHS, system, word};
 use super::yaml::{Content, Node, Span, shorten};
-use super::{Mode, grammar, keys, migrations, quality, remarks, terms, written};
+use super::{Mode, grammar, keys, migrations, quality, relationships, remarks, terms, written};
 use crate::contract::{Contract, Deletes, Field, Truth};
 use crate::diagnostic::suggestion;
 
@@ -48,7 +48,8 @@ pub(super) fn contract(root: &Node, object: &Node, reading: &mut Reading<'_>) ->
         "/description",
         object.get("description").or(root.get("description")),
     );
-    let drafts = fields(object, reading);
+    let mut drafts = fields(object, reading);
+    relationships::of_object(object, &mut drafts, reading);
 
     let setting = Settings { root, object };
     let owner = setting.get("lockstep.owner", reading);

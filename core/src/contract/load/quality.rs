@@ -5,9 +5,10 @@
 mod library;
 mod own;
 
-use super::field::{custom, referenced, text};
+use super::field::{custom, text};
 use super::findings::Findings;
 use super::reading::Reading;
+use super::relationships::referenced;
 use super::words::{OUTCOMES, word};
 use super::yaml::{Content, Node, Span, shorten};
 use crate::contract::terms::is_freshness;

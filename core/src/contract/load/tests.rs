@@ -1,6 +1,7 @@
 //! What contract owners rely on: good files load, and each fault is named at its place.
 
 mod language;
+mod relationships;
 mod sharing;
 
 use proptest::prelude::*;

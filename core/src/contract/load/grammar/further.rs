@@ -228,7 +228,7 @@ pub(super) fn relationship(node: &Node, findings: &mut Findings) {
 /// A property of an object: `object.property`, or a path by ids; several for a key of several.
 pub(super) fn references(key: &str, node: &Node, findings: &mut Findings) {
     if let Content::Text(_) = node.content {
-        reference(node, findings);
+        reference(key, node, findings);
         return;
     }
     let items = list(key, node, findings);
@@ -241,11 +241,27 @@ pub(super) fn references(key: &str, node: &Node, findings: &mut Findings) {
         );
     }
     for item in items {
-        reference(item, findings);
+        reference(key, item, findings);
     }
 }
 
-fn reference(node: &Node, findings: &mut Findings) {
+/// Whether what stands at a side of a relationship is a reference, or a list of some.
+pub(in crate::contract::load) fn refers(key: &str, node: &Node) -> bool {
+    match &node.content {
+        Content::List(items) => {
+            !items.is_empty() && items.iter().all(|item| is_reference(key, item))
+        }
+        _ => is_reference(key, node),
+    }
+}
+
+fn reference(key: &str, node: &Node, findings: &mut Findings) {
+    if !is_reference(key, node) {
+        wrong_kind(node, "a reference", "`object.property`", findings);
+    }
+}
+
+fn is_reference(key: &str, node: &Node) -> bool {
     let name = |text: &str| {
         text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && text
@@ -253,7 +269,8 @@ fn reference(node: &Node, findings: &mut Findings) {
                 .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
     };
     let text = node.text().unwrap_or_default();
-    let short = text.contains('.') && text.split('.').all(name);
+    // Whose property `from` is goes without saying.
+    let short = (text.contains('.') || key == "from") && text.split('.').all(name);
     let path = text.rsplit('#').next().unwrap_or_default();
     let path = path.strip_prefix('/').unwrap_or(path);
     let parts: Vec<&str> = path.split('/').collect();
@@ -261,9 +278,7 @@ fn reference(node: &Node, findings: &mut Findings) {
         && parts
             .iter()
             .all(|part| !part.is_empty() && !part.contains([' ', '.']));
-    if !short && !full {
-        wrong_kind(node, "a reference", "`object.property`", findings);
-    }
+    short || full
 }
 
 fn missing(node: &Node, key: &str, what: &str, findings: &mut Findings) {

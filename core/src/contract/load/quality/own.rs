@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 
 use super::{Said, expression, number, seconds};
 use crate::contract::check::compare;
-use crate::contract::load::field::referenced;
 use crate::contract::load::findings::Findings;
+use crate::contract::load::relationships::referenced;
 use crate::contract::load::values::value;
 use crate::contract::load::words::mapping;
 use crate::contract::load::yaml::{Content, Node, shorten};
