@@ -125,7 +125,7 @@ struct Table {
 impl Args {
     pub(super) async fn run(self, cx: &Context) -> Exit {
         let mut asked = self.asked.asked();
-        if let Some(system) = self.form.has_tables() {
+        if let Some(system) = self.form.has_references() {
             let out = Out::of(self.asked.out.as_deref(), ENDINGS);
             asked.others = neighbours::others(cx, &out, system);
         }
@@ -213,7 +213,7 @@ pub(super) fn finish(cx: &Context, source: &str, drafts: Vec<Draft>, out: Option
 
 impl Form {
     /// Whether tables come out, whose foreign keys lead to other entities; if so, the one system that they are of.
-    fn has_tables(&self) -> Option<Option<&str>> {
+    fn has_references(&self) -> Option<Option<&str>> {
         match self {
             Form::Table(table) => {
                 let source = table.source.as_deref().and_then(|s| s.split_once('.'));
@@ -223,7 +223,7 @@ impl Form {
                         .or(table.mapping.as_deref()),
                 )
             }
-            Form::Sql { .. } => Some(None),
+            Form::Sql { .. } | Form::Odcs { .. } => Some(None),
             _ => None,
         }
     }

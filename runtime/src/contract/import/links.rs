@@ -9,6 +9,7 @@ use lockstep_core::diagnostic::Severity;
 use super::draft::Draft;
 use super::names;
 use super::notes::shorten;
+use super::relationships::redirect;
 
 /// A contract that is there already, and the tables that its entity stands in.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +42,11 @@ enum Found {
     None(String),
 }
 
-/// Makes the references of drafts, which name tables and columns, lead to entities and fields, or takes them out.
-pub(super) fn settle(drafts: &mut [Draft], others: &[Other]) {
+/// Makes the references of drafts, which name tables and columns, lead to entities and fields, or takes them out; says whether any was.
+///
+/// Documents of others name entities, and tables where there is no such entity.
+pub(super) fn settle(drafts: &mut [Draft], others: &[Other]) -> bool {
+    let mut left_out = false;
     let mut all: Vec<Other> = drafts.iter().map(drafted).collect();
     // What is imported now stands for what was there before under its name.
     let before = others.iter();
@@ -56,7 +60,7 @@ pub(super) fn settle(drafts: &mut [Draft], others: &[Other]) {
             .collect();
         for (at, to) in references {
             let name = draft.contract.fields[at].name.clone();
-            let (reference, note) = match find(&all, &to) {
+            let (reference, note) = match find(&all, &to, draft.document.is_some()) {
                 Found::Sure(reference) => (Some(reference), None),
                 Found::Likely(reference) => {
                     let what = format!(
@@ -78,12 +82,17 @@ pub(super) fn settle(drafts: &mut [Draft], others: &[Other]) {
                     (None, Some((Severity::Warning, what, help)))
                 }
             };
+            left_out |= reference.is_none();
+            if let Some(document) = &mut draft.document {
+                redirect(document, &name, &to, reference.as_ref());
+            }
             draft.contract.fields[at].reference = reference;
             if let Some((severity, what, help)) = note {
                 draft.note(severity, &name, what, help);
             }
         }
     }
+    left_out
 }
 
 fn drafted(draft: &Draft) -> Other {
@@ -106,7 +115,11 @@ fn drafted(draft: &Draft) -> Other {
     }
 }
 
-fn find(all: &[Other], to: &Reference) -> Found {
+fn find(all: &[Other], to: &Reference, by_entity: bool) -> Found {
+    let is_meant = |other: &&Other| other.entity == to.entity && other.fields.contains(&to.field);
+    if by_entity && all.iter().any(|other| is_meant(&other)) {
+        return Found::Sure(to.clone());
+    }
     let wanted = plain(&to.entity);
     let entity = names::entity(wanted);
     let stands = |other: &Other| {

@@ -12,6 +12,7 @@ mod links;
 mod names;
 mod notes;
 pub mod odcs;
+mod relationships;
 pub mod sample;
 mod sound;
 pub mod sql;

@@ -1,12 +1,14 @@
 //! Files of the Open Data Contract Standard v3 that others wrote: one file per entity, with what Lockstep needs added and all else kept.
 
-use lockstep_core::contract::{NoLibrary, load};
+use lockstep_core::contract::{NoLibrary, document, load};
 use lockstep_core::diagnostic::{Diagnostic, Severity, suggestion};
 use serde_json::{Map, Value as Json, json};
 
 use super::draft::{Asked, Draft};
+use super::links;
 use super::names::{self, Names};
 use super::notes::{Notes, shorten};
+use super::relationships::relink;
 use super::yaml;
 use super::{FIELDS_MAX, Imported};
 
@@ -67,7 +69,26 @@ pub fn import(file: &str, text: &str, asked: &Asked) -> Imported {
         Some(first) => first.findings.append(&mut refused),
         None => return Err(refused),
     }
+    follow(file, &mut drafts, asked);
     Ok(drafts)
+}
+
+/// Makes every reference lead to an entity that is there; where the first of a property is left out, its next is looked at.
+fn follow(file: &str, drafts: &mut [Draft], asked: &Asked) {
+    loop {
+        let left_out = links::settle(drafts, &asked.others);
+        for draft in drafts.iter_mut() {
+            let written = draft.document.as_ref().map(document::yaml);
+            let loaded = written.map(|text| load(file, &text, &NoLibrary));
+            if let Some(Ok(loaded)) = loaded {
+                draft.contract = loaded.contract;
+            }
+        }
+        // Each turn takes a relationship out, so there is a last one.
+        if !left_out {
+            return;
+        }
+    }
 }
 
 fn supported(notes: &Notes<'_>, root: &Json) -> Result<(), Vec<Diagnostic>> {
@@ -177,21 +198,25 @@ fn one(
     }
     let renamed = rename(&mut properties, notes);
     // What refers to this object by the name that it had refers to it by the one that it has.
-    let entity = |object: &str| {
+    let renamed_entity = |object: &str| {
         let own = (object == written).then_some(asked.entity.as_deref());
         entity_of(own.flatten().unwrap_or(object))
     };
     let named = |object: &str| objects.iter().any(|known| name_of(known) == object);
+    let end = |end: &str| {
+        let (object, name) = end.split_once('.')?;
+        let name = names::legal(name, "field");
+        named(object).then(|| format!("{}.{name}", renamed_entity(object)))
+    };
     for property in &mut properties {
         mend(property, notes);
-        relink(property, &|to| {
-            let (object, name) = to.split_once('.')?;
-            let name = names::legal(name, "field");
-            named(object).then(|| format!("{}.{name}", entity(object)))
-        });
+        relink(property, "to", &end);
     }
     key(&mut properties, &renamed, asked, notes)?;
     object.insert("properties".to_owned(), properties.into());
+    let mut object = Json::Object(object);
+    relink(&mut object, "from", &end);
+    relink(&mut object, "to", &end);
     document.insert("schema".to_owned(), json!([object]));
     Ok(document.into())
 }
@@ -202,21 +227,6 @@ fn entity_of(wanted: &str) -> String {
         wanted.to_owned()
     } else {
         names::entity(wanted)
-    }
-}
-
-/// Gives the relationships of a property other ends, where `other` knows one.
-fn relink(property: &mut Json, other: &dyn Fn(&str) -> Option<String>) {
-    let relationships = property.get_mut("relationships");
-    let relationships = relationships.and_then(Json::as_array_mut);
-    for to in relationships
-        .into_iter()
-        .flatten()
-        .filter_map(|one| one.get_mut("to"))
-    {
-        if let Some(moved) = to.as_str().and_then(other) {
-            *to = moved.into();
-        }
     }
 }
 
@@ -538,18 +548,19 @@ fn add_custom(own: &mut Map<String, Json>, name: &str, value: &str) {
 }
 
 /// The contract that a document is; what stands in its way becomes findings about the source.
-fn draft(file: &str, document: Json, notes: Notes<'_>) -> Result<Draft, Vec<Diagnostic>> {
-    let written = lockstep_core::contract::document::yaml(&document);
+fn draft(file: &str, own: Json, notes: Notes<'_>) -> Result<Draft, Vec<Diagnostic>> {
+    let written = document::yaml(&own);
+    let place = notes.usual();
     let (mut findings, remarks) = notes.finish();
     match load(file, &written, &NoLibrary) {
         Ok(loaded) => Ok(Draft {
             contract: loaded.contract,
             findings,
             remarks,
-            document: Some(document),
-            columns: Vec::new(),
-            table: None,
-            place: None,
+            columns: columns(&own),
+            table: own.pointer("/schema/0").and_then(stands_as),
+            document: Some(own),
+            place,
         }),
         Err(found) => {
             // Places are those of the text that would be written, which nobody has.
@@ -569,4 +580,17 @@ fn draft(file: &str, document: Json, notes: Notes<'_>) -> Result<Draft, Vec<Diag
             Err(findings)
         }
     }
+}
+
+/// What the columns of an object's properties are called.
+fn columns(document: &Json) -> Vec<String> {
+    let properties = document.pointer("/schema/0/properties");
+    let properties = properties.and_then(Json::as_array).into_iter().flatten();
+    properties.filter_map(stands_as).collect()
+}
+
+/// What an object or a property is called where it stands.
+fn stands_as(node: &Json) -> Option<String> {
+    let name = node.get("physicalName").or_else(|| node.get("name"));
+    name.and_then(Json::as_str).map(str::to_owned)
 }

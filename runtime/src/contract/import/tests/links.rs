@@ -94,11 +94,70 @@ schema:
         .filter_map(|field| field.reference.as_ref())
         .map(|to| format!("{}.{}", to.entity, to.field))
         .collect();
-    assert_eq!(to, ["order_lines.Line_No", "note.id", "elsewhere.id"]);
+    assert_eq!(to, ["order_lines.Line_No", "note.id"]);
+    let left = "warning[LS-I116]: `far`: the reference to `elsewhere.id` is left out: no contract here is of that table";
+    assert!(said(&drafts[1]).contains(left), "{}", said(&drafts[1]));
     let remark = Asked {
         entity: Some("note".to_owned()),
         ..Asked::default()
     };
     let one = one(odcs::import("shop.yaml", text, &remark));
     assert!(super::text("x", &one).unwrap().contains("to: note.id"));
+}
+
+/// A sibling may be named by its table, at a property and at the object, and what leads nowhere is taken out of the text.
+#[test]
+fn relationships_of_others_lead_to_entities_that_are_there() {
+    let text = "apiVersion: v3.1.0
+kind: DataContract
+id: shop
+version: 1.0.0
+status: active
+schema:
+  - name: buyer
+    physicalName: shop.tbl_buyers
+    properties:
+      - {name: id, physicalName: buyer_nr, logicalType: integer, primaryKey: true, required: true}
+  - name: o
+    relationships:
+      - {type: foreignKey, from: o.seen, to: tbl_buyers.id}
+      - {type: foreignKey, from: o.lost, to: fraud.id}
+    properties:
+      - {name: id, logicalType: integer, primaryKey: true, required: true}
+      - {name: by_table, logicalType: integer, relationships: [{to: tbl_buyers.id}]}
+      - {name: by_column, logicalType: integer, relationships: [{to: tbl_buyers.buyer_nr}]}
+      - {name: there, logicalType: integer, relationships: [{to: customer.number}]}
+      - {name: second, logicalType: integer, relationships: [{to: fraud.id}, {to: buyer.id}]}
+      - {name: nowhere, logicalType: integer, relationships: [{to: fraud.id}, {to: fraud.no}]}
+      - {name: seen, logicalType: integer}
+      - {name: lost, logicalType: integer}
+";
+    let drafts = odcs::import("shop.yaml", text, &asked(&[])).unwrap();
+    let contract = written(&drafts[1]);
+    let to = |name: &str| {
+        let field = &contract.fields[contract.field(name).unwrap()];
+        let reference = field.reference.as_ref();
+        reference.map(|to| format!("{}.{}", to.entity, to.field))
+    };
+    for (field, expected) in [
+        ("by_table", Some("buyer.id")),
+        ("by_column", Some("buyer.id")),
+        ("there", Some("customer.number")),
+        ("second", Some("buyer.id")),
+        ("nowhere", None),
+        ("seen", Some("buyer.id")),
+        ("lost", None),
+    ] {
+        assert_eq!(to(field).as_deref(), expected, "{field}");
+    }
+    let said = said(&drafts[1]);
+    for part in [
+        "`nowhere`: the reference to `fraud.id` is left out",
+        "`nowhere`: the reference to `fraud.no` is left out",
+        "`lost`: the reference to `fraud.id` is left out",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    let text = super::text("x", &drafts[1]).unwrap();
+    assert!(!text.contains("to: fraud"), "{text}");
 }
