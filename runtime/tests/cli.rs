@@ -158,6 +158,38 @@ fn sound_files_are_clean_and_the_file_may_come_from_the_environment() {
 }
 
 #[test]
+fn a_reference_to_what_no_contract_describes_is_a_warning_of_check() {
+    let config = "[systems.crm]
+connector = \"sqlite\"
+path = \"crm.db\"
+[systems.crm.map.customer]
+table = \"customers\"
+fields = { id = \"id\" }
+[systems.erp]
+connector = \"sqlite\"
+path = \"erp.db\"
+[systems.erp.map.customer]
+table = \"customers\"
+fields = { id = \"id\" }
+[flows.customers]
+entity = \"customer\"
+from = \"crm\"
+to = [\"erp\"]
+";
+    let folder = folder(config);
+    let path = folder.path().join("contracts/customer.odcs.yaml");
+    let linked = "required: true, relationships: [{to: region.id}]}";
+    std::fs::write(path, CONTRACT.replace("required: true}", linked)).unwrap();
+    let check = lockstep(folder.path(), &["check", "--offline", "--json"]);
+    assert_eq!(check.status.code(), Some(0), "{}", out(&check));
+    let result = json(&check);
+    let findings = result["findings"].as_array().unwrap();
+    let found = findings.iter().find(|found| found["code"] == "LS-C050");
+    let found = found.unwrap_or_else(|| panic!("{findings:?}"));
+    assert_eq!(found["severity"], "warning");
+}
+
+#[test]
 fn the_canonical_contracts_are_read() {
     let contracts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/contracts");
     let folder = folder(&format!(

@@ -8,6 +8,8 @@ use super::{Check, Contract, Loaded, Reference, Step};
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::value::Type;
 
+/// A reference that leads nowhere.
+const NOWHERE: &str = "LS-C050";
 /// Most names that a message lists.
 const LISTED_MAX: usize = 8;
 
@@ -37,16 +39,25 @@ impl<'a> Known<'a> {
     #[must_use]
     pub fn dangling(&self, loaded: &Loaded) -> Vec<Diagnostic> {
         let mut found: Vec<Diagnostic> = Vec::new();
-        for link in links(&loaded.contract) {
-            let Some(finding) = self.fault(&loaded.contract, &link) else {
-                continue;
-            };
+        for (link, finding) in self.faults(&loaded.contract) {
             let finding = match loaded.places.at(&link.pointer) {
                 Some(place) => finding.at(place.clone()),
                 None => finding,
             };
             // A relationship with an outcome is a reference and a rule at one place.
             if !found.contains(&finding) {
+                found.push(finding);
+            }
+        }
+        found
+    }
+
+    /// What a contract refers to although no contract has it, each once and without a place.
+    #[must_use]
+    pub fn missing(&self, contract: &Contract) -> Vec<Diagnostic> {
+        let mut found: Vec<Diagnostic> = Vec::new();
+        for (_, finding) in self.faults(contract) {
+            if finding.code == NOWHERE && !found.contains(&finding) {
                 found.push(finding);
             }
         }
@@ -66,6 +77,16 @@ impl<'a> Known<'a> {
         let known = |contract: &&Contract| contract.entity == to.entity;
         (self.partial && !self.contracts.iter().any(known))
             || all.any(|contract| known(contract) && contract.field(&to.field).is_some())
+    }
+
+    fn faults<'c>(&self, contract: &'c Contract) -> Vec<(Link<'c>, Diagnostic)> {
+        let links = links(contract).into_iter();
+        links
+            .filter_map(|link| {
+                let finding = self.fault(contract, &link)?;
+                Some((link, finding))
+            })
+            .collect()
     }
 
     fn fault(&self, own: &Contract, link: &Link<'_>) -> Option<Diagnostic> {
@@ -106,7 +127,7 @@ impl<'a> Known<'a> {
         names.sort_unstable();
         names.dedup();
         let help = help(entity, &names, "or write its contract");
-        Diagnostic::error("LS-C050", message).help(help)
+        Diagnostic::error(NOWHERE, message).help(help)
     }
 
     fn no_field(&self, link: &Link<'_>, holder: &Contract) -> Diagnostic {
@@ -137,7 +158,7 @@ impl<'a> Known<'a> {
                 help(field, &names, "or add it there"),
             ),
         };
-        Diagnostic::error("LS-C050", message).help(help)
+        Diagnostic::error(NOWHERE, message).help(help)
     }
 
     /// The last release of an entity, or of those with a field.
@@ -220,6 +241,23 @@ mod tests {
             "apiVersion: v3.1.0\nkind: DataContract\nid: order\nversion: 1.0.0\nstatus: active\nschema:\n  - name: order\n    customProperties:\n      - {{property: lockstep.owner, value: erp}}\n    properties:\n      - {{name: id, logicalType: string, primaryKey: true, required: true}}\n      - name: buyer\n        logicalType: string\n        relationships:\n          - to: {to}\n"
         );
         load("order.odcs.yaml", &text, &NoLibrary).unwrap()
+    }
+
+    #[test]
+    fn what_no_contract_has_is_missing_once_and_without_a_place() {
+        let customer = contract("customer", "1.0.0", &[("id", Type::Int)]);
+        let known = |partial| Known {
+            contracts: vec![&customer],
+            partial,
+            ..Known::default()
+        };
+        let (order, typed) = (order("vendor.id").contract, order("customer.id").contract);
+        let missing = known(false).missing(&order);
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert_eq!((missing[0].code, &missing[0].place), ("LS-C050", &None));
+        assert_eq!(known(true).missing(&order), []);
+        // That types differ is another thing.
+        assert_eq!(known(false).missing(&typed), []);
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl Args {
             findings.extend(preflight.findings);
             findings.extend(config::preflight::running(&config).await);
         }
+        findings.extend(config::preflight::links(&config));
         if cx.output.is_json() {
             cx.output.json(&Checked::of(&findings));
         } else {

@@ -5,6 +5,7 @@
 
 mod between;
 mod chain;
+mod links;
 mod majors;
 mod place;
 mod running;
@@ -32,6 +33,7 @@ use crate::versions::{UNKNOWN_VERSION, source_key, target_key};
 use survey::{Survey, survey};
 
 pub use between::between;
+pub use links::links;
 pub use place::holder;
 pub use running::running;
 pub(crate) use survey::{diagnostic, look, open_reader, target_shape, within_deadline};
