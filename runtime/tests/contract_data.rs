@@ -459,3 +459,41 @@ fn a_profile_says_what_stands_in_files_and_tables() {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }
+
+/// What refers to records of its own entity is looked up among those that are tested, whichever comes first.
+#[test]
+fn records_that_refer_to_their_own_entity_are_their_own_data() {
+    let contract = "apiVersion: v3.1.0
+kind: DataContract
+id: t
+version: 1.0.0
+status: active
+schema:
+  - name: t
+    customProperties: [{property: lockstep.owner, value: shop}]
+    properties:
+      - {name: id, logicalType: string, primaryKey: true, required: true}
+      - {name: ref, logicalType: string, relationships: [{to: t.id}]}
+";
+    let lines =
+        "{\"id\":\"a\",\"ref\":\"b\"}\n{\"id\":\"b\",\"ref\":null}\n{\"id\":\"c\",\"ref\":\"x\"}\n";
+    let folder = folder(&[("t.odcs.yaml", contract), ("d.jsonl", lines)]);
+    let args = [
+        "contract",
+        "test",
+        "t.odcs.yaml",
+        "--data",
+        "d.jsonl",
+        "--json",
+    ];
+    let tested = json(&lockstep(folder.path(), &args));
+    let exists = verdict(&tested, "ref_exists");
+    assert_eq!(
+        (
+            &exists["verdict"],
+            &exists["broken"],
+            &exists["examples"][0]["at"]
+        ),
+        (&json!("no"), &json!(1), &json!("d.jsonl:3"))
+    );
+}

@@ -103,10 +103,10 @@ impl Args {
         let mut trial = self.trial(cx, &contract)?;
         let wanted = trial.sets().references();
         let progress = Progress::new();
-        for (entity, file) in &others {
+        for (entity, file) in read_first(&own, &others, &contract, &wanted) {
             let fields = wanted
                 .iter()
-                .filter(|referenced| referenced.entity == *entity);
+                .filter(|referenced| referenced.entity == entity);
             let fields: Vec<&Referenced> = fields.collect();
             for referenced in &fields {
                 trial.sets().know(entity, &referenced.field, None);
@@ -203,10 +203,10 @@ impl Args {
         let (own, others) = self.split(cx, contract)?;
         let mut trial = self.trial(cx, contract)?;
         let wanted = trial.sets().references();
-        for (entity, file) in &others {
+        for (entity, file) in read_first(&own, &others, contract, &wanted) {
             let records = Exported::open(cx, &config, system, entity, &[file])?;
             let (other, _) = system::mapping(cx, &config, system, entity)?;
-            let of = |referenced: &&Referenced| referenced.entity == *entity;
+            let of = |referenced: &&Referenced| referenced.entity == entity;
             let fields: Vec<(&str, usize)> = wanted
                 .iter()
                 .filter(of)
@@ -449,6 +449,21 @@ fn judge_document(
         tally.violation(violation, at);
     }
     tally.record(lockstep_core::contract::check::worst(&found));
+}
+
+/// The files whose values references lead to, each with its entity; where they lead to the contract's own records, those are read before they are judged.
+fn read_first<'f>(
+    own: &'f [DataFile],
+    others: &'f OfOthers,
+    contract: &'f Contract,
+    wanted: &[Referenced],
+) -> Vec<(&'f str, &'f DataFile)> {
+    let others = others.iter().map(|(entity, file)| (entity.as_str(), file));
+    let to_own = wanted.iter().any(|one| one.entity == contract.entity);
+    let own = own.iter().filter(|_| to_own);
+    others
+        .chain(own.map(|file| (contract.entity.as_str(), file)))
+        .collect()
 }
 
 fn json(cx: &Context, path: &Path) -> Result<Json, Exit> {
