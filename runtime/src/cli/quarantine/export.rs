@@ -23,7 +23,7 @@ use crate::quarantine::{Attempt, Entry, Original, Reason, Stage, State, to_json}
     A line of the JSON form, its `record` corrected, is what `lockstep quarantine edit --from FILE` takes.\n\n\
     Examples:\n  \
     lockstep quarantine export --out quarantine.jsonl\n  \
-    lockstep quarantine export --format csv --rule allowed --since 7d\n\n\
+    lockstep quarantine export --out allowed.csv --rule allowed --since 7d\n\n\
     Exit codes: 0 written, 2 wrong usage, 3 the log or the file stood in the way."
 )]
 pub(super) struct Args {
@@ -32,9 +32,9 @@ pub(super) struct Args {
     /// Only entries in this state; open ones if absent, `all` for every one
     #[arg(long, value_name = "STATE", default_value = "open")]
     state: String,
-    /// The form of the lines
-    #[arg(long, default_value = "jsonl")]
-    format: Format,
+    /// The form of the lines; if absent, CSV where the file is named so, otherwise JSON
+    #[arg(long)]
+    format: Option<Format>,
     /// The file to write; standard output if absent
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -213,13 +213,14 @@ fn quoted(field: &str) -> String {
 
 impl Args {
     pub(super) async fn run(self, cx: &Context, config: &Config, reach: &Reach) -> Result<Exit> {
+        let format = self.format();
         let (wanted, state) = match (self.filter.read(cx), parse_state(cx, &self.state)) {
             (Ok(wanted), Ok(state)) => (wanted, state),
             (Err(exit), _) | (_, Err(exit)) => return Ok(exit),
         };
         let mut guards = Guards::new(config);
         let mut text = String::new();
-        if self.format == Format::Csv {
+        if format == Format::Csv {
             text.push_str(HEADER);
             text.push('\n');
         }
@@ -229,7 +230,7 @@ impl Args {
                 continue;
             }
             let line = Line::of(&entry, &mut guards, self.show_values);
-            match self.format {
+            match format {
                 // Texts, numbers and maps with text keys always serialise.
                 Format::Jsonl => text.push_str(&serde_json::to_string(&line).unwrap_or_default()),
                 Format::Csv => text.push_str(&line.csv()),
@@ -250,6 +251,16 @@ impl Args {
     }
 }
 
+impl Args {
+    /// The form that is asked for, or the one that the file's name says.
+    fn format(&self) -> Format {
+        let ending = self.out.as_ref().and_then(|out| out.extension());
+        let is_csv = ending.is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+        let named = if is_csv { Format::Csv } else { Format::Jsonl };
+        self.format.unwrap_or(named)
+    }
+}
+
 /// Writes a file that only its owner reads.
 fn write(path: &std::path::Path, text: &str) -> Result<()> {
     let mut options = std::fs::File::options();
@@ -266,7 +277,30 @@ fn write(path: &std::path::Path, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Given {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn the_name_of_the_file_says_the_form_unless_it_is_asked_for() {
+        for (args, expected) in [
+            (&[][..], Format::Jsonl),
+            (&["--out", "q.csv"], Format::Csv),
+            (&["--out", "q.CSV"], Format::Csv),
+            (&["--out", "q.jsonl"], Format::Jsonl),
+            (&["--out", "q.csv", "--format", "jsonl"], Format::Jsonl),
+            (&["--format", "csv"], Format::Csv),
+        ] {
+            let given = Given::try_parse_from([&["export"], args].concat()).unwrap();
+            assert_eq!(given.args.format(), expected, "{args:?}");
+        }
+    }
 
     #[test]
     fn a_field_of_a_csv_line_is_quoted_and_never_a_formula() {
