@@ -4,6 +4,7 @@
 //! Pure.
 
 use lockstep_core::connector::Filter;
+use lockstep_core::diagnostic::a;
 use lockstep_core::{Error, Result, Value};
 
 use crate::catalog::ColumnInfo;
@@ -100,8 +101,8 @@ pub(crate) fn push(out: &mut String, column: &ColumnInfo, value: &Value) -> Resu
         }
         (_, other) => {
             return Err(format!(
-                "a {} does not fit the column's type {}",
-                other.type_name(),
+                "{} does not fit the column's type {}",
+                a(other.type_name()),
                 column.declared
             ));
         }

@@ -7,6 +7,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
+use lockstep_core::diagnostic::a;
 use lockstep_core::gate::cast::cast;
 use lockstep_core::{Type, Value};
 use sqlx::encode::{Encode, IsNull};
@@ -149,7 +150,7 @@ impl Encoder {
 
     /// The gate gives values of the column's type; whoever else writes may give one that can become it.
     fn write_cast(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), String> {
-        let unfit = || format!("a {} cannot be a {}", value.type_name(), self.kind);
+        let unfit = || format!("{} cannot be {}", a(value.type_name()), a(&self.kind.to_string()));
         let cast = cast(value.clone(), self.kind).map_err(|_| unfit())?;
         if cast.type_name() == value.type_name() {
             return Err(unfit());
@@ -327,7 +328,7 @@ mod tests {
                 Value::Time(civil::time(1, 2, 3, 1000)),
                 "3 digits",
             ),
-            (oid::BYTEA, -1, Value::Int(1), "a int cannot be a bytes"),
+            (oid::BYTEA, -1, Value::Int(1), "an int cannot be a bytes"),
             (1007, -1, Value::Json("{}".into()), "not a JSON array"),
         ] {
             let refusal = refusal(oid, typmod, &value);

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::check::scan::{Malformed, Next, Scanner};
+use crate::diagnostic::a;
 use crate::shape::{Row, Shape};
 use crate::value::{Cell, Type, Value};
 
@@ -156,7 +157,7 @@ impl Profiler {
         let mut scan = Scanner::new(text);
         match scan.next().map_err(told)? {
             Next::Object => {}
-            other => return Err(format!("a {} stands where a record belongs", other.name())),
+            other => return Err(format!("{} stands where a record belongs", a(other.name()))),
         }
         // A look at the whole first, so that half a record does not count.
         let mut ahead = scan.clone();

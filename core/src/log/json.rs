@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Channel;
+use crate::diagnostic::a;
 use crate::shape::{Row, Shape};
 use crate::value::{Cell, Decimal, Type, Value};
 
@@ -199,8 +200,13 @@ impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
 
 impl ValueSeed<'_> {
     fn parse<T: std::str::FromStr, E: serde::de::Error>(&self, text: &str) -> Result<T, E> {
-        text.parse()
-            .map_err(|_| E::custom(format_args!("field `{}` is not a {}", self.name, self.kind)))
+        text.parse().map_err(|_| {
+            E::custom(format_args!(
+                "field `{}` is not {}",
+                self.name,
+                a(&self.kind.to_string())
+            ))
+        })
     }
 }
 
@@ -208,7 +214,7 @@ impl Visitor<'_> for ValueSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a {} for field `{}`", self.kind, self.name)
+        write!(f, "{} for field `{}`", a(&self.kind.to_string()), self.name)
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {

@@ -8,6 +8,7 @@ use std::fmt::{self, Write as _};
 use super::Violation;
 use super::field::FieldCheck;
 use crate::contract::Class;
+use crate::diagnostic::a;
 use crate::value::Value;
 
 /// Most characters of a value that a message shows.
@@ -44,6 +45,8 @@ pub(super) enum Seen<'v> {
 pub(super) enum Broken {
     /// Another type, by its name.
     Type(&'static str),
+    /// A timestamp that is not in UTC, or does not say so.
+    Offset,
     Null,
     Missing,
     /// Characters or bytes.
@@ -132,7 +135,7 @@ impl Fault<'_> {
             length < least
         };
         match self.broken {
-            Broken::Type(_) | Broken::Finite => "type",
+            Broken::Type(_) | Broken::Offset | Broken::Finite => "type",
             Broken::Null => "nullable",
             Broken::Missing => "required",
             Broken::Length(length) if below(length) => "min_length",
@@ -192,8 +195,9 @@ impl Fault<'_> {
         let shown = self.check.shown(self.seen);
         match self.broken {
             Broken::Type(stands) => {
-                format!("a {stands} stands where a {} belongs", check.wanted())
+                format!("{} stands where {} belongs", a(stands), a(&check.wanted()))
             }
+            Broken::Offset => "a timestamp has to be in UTC, ending in `Z`".to_owned(),
             Broken::Null => "the field may not be null".to_owned(),
             Broken::Missing => "the field is required and absent".to_owned(),
             Broken::Length(length) => self.length(length),

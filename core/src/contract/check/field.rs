@@ -265,6 +265,7 @@ impl FieldCheck {
         }
         match wire::read_text(self.kind, text) {
             Some(value) => self.broken(&value),
+            None if self.kind == Type::Timestamp && is_elsewhere(text) => Some(Broken::Offset),
             None => Some(Broken::Type("text")),
         }
     }
@@ -303,4 +304,12 @@ impl FieldCheck {
             _ => ("min_items", "max_items", "items"),
         }
     }
+}
+
+/// Whether a text is a time with an offset from UTC, or a local one, and so would be a timestamp once it were written in UTC.
+fn is_elsewhere(text: &str) -> bool {
+    let clock = text.len() > "2020-01-01".len() && !text.ends_with('Z');
+    clock
+        && (text.parse::<jiff::Timestamp>().is_ok()
+            || text.parse::<jiff::civil::DateTime>().is_ok())
 }

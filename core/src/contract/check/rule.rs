@@ -7,6 +7,7 @@ use super::fault::{Seen, listed};
 use super::field::FieldCheck;
 use super::{Violation, bounds};
 use crate::contract::{Check, Class, Contract, Outcome, Rule, pattern};
+use crate::diagnostic::a;
 use crate::error::{Error, Result};
 use crate::gate::expression::{Expression, Scope};
 use crate::shape::{Row, Shape};
@@ -179,7 +180,7 @@ impl RuleCheck {
             (Judge::Length(length), Value::Bytes(bytes)) => (!length.holds(bytes.len()))
                 .then(|| format!("the value has {}", bounds::amount(bytes.len(), length))),
             (Judge::Matches(..) | Judge::Length(_), other) => {
-                Some(format!("a {} is no text", other.type_name()))
+                Some(format!("{} is no text", a(other.type_name())))
             }
         }
     }

@@ -79,7 +79,7 @@ fn each_limit_has_its_rule_and_message() {
             Type::Int,
             Limits::default(),
             Value::text("7"),
-            "type: a text stands where a int belongs",
+            "type: a text stands where an int belongs",
         ),
         (
             Type::Int,
@@ -559,5 +559,22 @@ fn unknown_fields_are_refused_kept_or_dropped_as_the_contract_says() {
             .get("additionalProperties")
             .is_none();
         assert_eq!(open, rules.is_empty());
+    }
+}
+
+#[test]
+fn a_timestamp_that_is_not_in_utc_is_told_so() {
+    use crate::contract::check::fault::Broken;
+
+    let check = FieldCheck::compile(&field("at", Type::Timestamp)).unwrap();
+    for (text, expected) in [
+        ("2026-01-02T03:04:05+01:00", Some(Broken::Offset)),
+        ("2026-01-02T03:04:05", Some(Broken::Offset)),
+        ("2026-01-02", Some(Broken::Type("text"))),
+        ("yesterday", Some(Broken::Type("text"))),
+        ("2026-01-02T03:04:05Z", None),
+    ] {
+        let found = check.written(text);
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{text}");
     }
 }

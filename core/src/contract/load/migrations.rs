@@ -7,6 +7,7 @@ use super::words::mapping;
 use super::yaml::{Content, Node, shorten};
 use crate::contract::compat::Bump;
 use crate::contract::{Field, Migration, Step};
+use crate::diagnostic::a;
 use crate::value::{Type, Value};
 
 /// Most steps of one direction.
@@ -329,7 +330,7 @@ fn typed(node: &Node, kind: Option<Type>, findings: &mut Findings) -> Option<Val
                 "LS-C044",
                 node.at,
                 format!("the step's value is not {expected}"),
-                format!("the field takes a {kind}"),
+                format!("the field takes {}", a(&kind.to_string())),
             );
             None
         }

@@ -10,6 +10,7 @@ use crate::contract::load::values::value;
 use crate::contract::load::words::FORMATS;
 use crate::contract::load::yaml::{Content, Node};
 use crate::contract::{Limits, pattern};
+use crate::diagnostic::a;
 use crate::value::{Type, Value};
 
 /// Reads the options that fit the type and refuses the others; those of documents say what stands inside and are read with it.
@@ -247,7 +248,7 @@ fn bound(node: &Node, kind: Type, taken: bool, findings: &mut Findings) -> Optio
                 "LS-C022",
                 node.at,
                 format!("{} is not {expected}", node.describe()),
-                format!("a bound must be a {kind} value"),
+                format!("a bound must be {} value", a(&kind.to_string())),
             );
             None
         }
