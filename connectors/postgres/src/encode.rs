@@ -150,7 +150,13 @@ impl Encoder {
 
     /// The gate gives values of the column's type; whoever else writes may give one that can become it.
     fn write_cast(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), String> {
-        let unfit = || format!("{} cannot be {}", a(value.type_name()), a(&self.kind.to_string()));
+        let unfit = || {
+            format!(
+                "{} cannot be {}",
+                a(value.type_name()),
+                a(&self.kind.to_string())
+            )
+        };
         let cast = cast(value.clone(), self.kind).map_err(|_| unfit())?;
         if cast.type_name() == value.type_name() {
             return Err(unfit());

@@ -44,7 +44,7 @@ pub(super) fn pairs() -> impl Strategy<Value = (Contract, Contract)> {
             };
             match edit {
                 0 => *field = other,
-                1 => field.limits = other.limits,
+                1 if field.kind == other.kind => field.limits = other.limits,
                 2 => field.allowed = other.allowed,
                 3 => field.required = !field.required,
                 4 => field.nullable = !field.nullable,
