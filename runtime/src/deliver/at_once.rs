@@ -14,6 +14,7 @@ use lockstep_core::error::{Error, Result};
 use tokio::task::JoinSet;
 
 use super::hand::Hand;
+use super::in_time;
 use super::progress::Progress;
 
 /// Fewest changes of a transaction: below, its round trips cost more than it gains.
@@ -55,10 +56,9 @@ pub(super) async fn apply(
         };
         let sink = Arc::clone(sink);
         sent.spawn(async move {
-            let deadline = sink.limits().deadline;
-            let applied = tokio::time::timeout(deadline, sink.apply(&batch)).await;
             // Whatever went wrong is met again by who tries it the ordinary way.
-            let taken = matches!(applied, Ok(Ok(Receipt::Committed(outcomes))) if outcomes.iter().all(is_taken));
+            let applied = in_time(&*sink, &batch).await;
+            let taken = matches!(applied, Ok(Receipt::Committed(outcomes)) if outcomes.iter().all(is_taken));
             (share.places, batch, taken)
         });
     }

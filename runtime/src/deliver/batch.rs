@@ -19,7 +19,7 @@ use super::hand::Hand;
 use super::plan::{Current, may_be_the_tables};
 use super::progress::Progress;
 use super::unfold::Unfolding;
-use super::{Delivery, moved};
+use super::{Delivery, in_time, moved};
 use crate::quarantine::{Entry, HIDDEN, Held, Original, Stage, State, Stopped, entry_id};
 
 /// Most bytes kept of a message that cannot be read.
@@ -321,12 +321,7 @@ impl Applier<'_> {
 
     /// Sends a batch to the target, which may take only so long.
     pub(super) async fn send(&self, batch: &Batch) -> Result<Receipt> {
-        let deadline = self.sink.limits().deadline;
-        match tokio::time::timeout(deadline, self.sink.apply(batch)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::transient("the target did not answer in time")
-                .with("after_ms", deadline.as_millis())),
-        }
+        in_time(&*self.sink, batch).await
     }
 
     /// One attempt; `None` after a wait when it should be tried again.

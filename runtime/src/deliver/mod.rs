@@ -24,7 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lockstep_core::Op;
-use lockstep_core::connector::{Boxed, DynSink};
+use lockstep_core::connector::{Batch, Boxed, DynSink, Receipt};
 use lockstep_core::contract::{self, Checker, Contract, Violation};
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::log::{Channel, is_later, subject};
@@ -436,6 +436,16 @@ fn gather(
     }
     chunk.follows |= !ready.is_empty();
     Ok(chunk)
+}
+
+/// Sends a batch to a target, which may take only so long.
+async fn in_time(sink: &dyn DynSink, batch: &Batch) -> Result<Receipt> {
+    let deadline = sink.limits().deadline;
+    let applied = tokio::time::timeout(deadline, sink.apply(batch)).await;
+    applied.unwrap_or_else(|_| {
+        let error = Error::transient("the target did not answer in time");
+        Err(error.with("after_ms", deadline.as_millis()))
+    })
 }
 
 /// The error of a target whose progress another worker moved.

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::feed::{Versioned, gap};
 use super::plan::{Current, may_be_the_tables};
 use super::progress::{Progress, next};
-use super::{Delivery, Ended, answers};
+use super::{Delivery, Ended, answers, in_time};
 use crate::again::{Replaced, again};
 use crate::control::Outcome as Told;
 use crate::log::{
@@ -507,12 +507,7 @@ impl Work<'_> {
     }
 
     async fn attempt(&self, batch: &Batch) -> Result<Receipt> {
-        let deadline = self.sink.limits().deadline;
-        let applied = tokio::time::timeout(deadline, self.sink.apply(batch)).await;
-        applied.unwrap_or_else(|_| {
-            let error = Error::transient("the target did not answer in time");
-            Err(error.with("after_ms", deadline.as_millis()))
-        })
+        in_time(&*self.sink, batch).await
     }
 
     /// Events as the target's rows.
