@@ -9,7 +9,7 @@ use lockstep_core::diagnostic::suggestion;
 use lockstep_core::{Column, Error, Result, Shape, Type};
 use sqlx::postgres::PgConnection;
 
-use crate::client::{Client, failure, quote};
+use crate::client::{Client, failure, quote, run};
 use crate::convert::{self, Decoder, oid};
 use crate::encode::Encoder;
 use crate::names::{Relation, known, relations, to_oid};
@@ -176,7 +176,7 @@ pub(crate) async fn shapes(client: &Client, names: &[String]) -> Result<Vec<Arc<
     for name in names {
         shapes.push(table(lease.conn(), name).await?.shape);
     }
-    let done = sqlx::raw_sql("COMMIT").execute(lease.conn()).await;
+    let done = run(lease.conn(), "COMMIT").await;
     done.map_err(|error| failure("cannot read the database's catalogs", error))?;
     lease.keep();
     Ok(shapes)

@@ -2,15 +2,15 @@
 //!
 //! A [`Lease`] is given back only by [`Lease::keep`]; one that is dropped in the middle of anything closes its connection, which rolls its transaction back.
 //! So a future may be dropped at any await, and no connection with an unknown state is ever used again.
-//! This module also owns how names become part of statements ([`quote`]) and that nothing else does ([`sql`]).
+//! This module also owns how names become part of statements ([`quote`]).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lockstep_core::connector::OpenContext;
 use lockstep_core::{Error, Kind, Result};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgQueryResult, PgSslMode};
+use sqlx::{ConnectOptions, Connection, Executor as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Config, Endpoint, Host, TlsMode};
@@ -104,7 +104,7 @@ impl Client {
     pub(crate) async fn begin(&self, begin: &'static str) -> Result<Lease> {
         loop {
             let mut lease = self.lease().await?;
-            match sqlx::raw_sql(begin).execute(lease.conn()).await {
+            match run(lease.conn(), begin).await {
                 Ok(_) => return Ok(lease),
                 // The others are as old.
                 Err(_) if lease.used => lock(&self.idle).clear(),
@@ -182,7 +182,7 @@ pub(crate) async fn connect(
 ) -> Result<PgConnection> {
     let attempt = async {
         let mut conn = PgConnection::connect_with(options).await?;
-        sqlx::raw_sql(SESSION).execute(&mut conn).await?;
+        run(&mut conn, SESSION).await?;
         Ok(conn)
     };
     match tokio::time::timeout(CONNECT_MAX, attempt).await {
@@ -205,9 +205,10 @@ pub(crate) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// Statements that this crate wrote, of its own words, [`quote`]d names and [`literal`]s.
-pub(crate) fn sql(statement: impl Into<Arc<str>>) -> AssertSqlSafe<Arc<str>> {
-    AssertSqlSafe(statement.into())
+/// Runs statements that this crate wrote, of its own words, [`quote`]d names and [`literal`]s, in one round trip.
+pub(crate) async fn run(conn: &mut PgConnection, statements: &str) -> sqlx::Result<PgQueryResult> {
+    // A plain text goes by the simple protocol, which takes several statements at once.
+    conn.execute(statements).await
 }
 
 /// PostgreSQL's five characters for an error, where it was PostgreSQL that spoke.

@@ -9,7 +9,7 @@ use lockstep_core::connector::Definition;
 use sqlx::postgres::PgConnection;
 
 use crate::catalog;
-use crate::client::{Client, failure};
+use crate::client::{Client, failure, run};
 
 /// The columns: name, type, whether null is refused, comment, and what computes it where the database does.
 const COLUMNS: &str = "SELECT pg_catalog.quote_ident(a.attname), pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_catalog.quote_literal(pg_catalog.col_description(a.attrelid, a.attnum)),
@@ -47,7 +47,7 @@ pub(crate) async fn read(client: &Client, name: &str) -> Result<Definition> {
     let sql = statements(lease.conn(), table.oid, &table.quoted())
         .await
         .map_err(failed)?;
-    let done = sqlx::raw_sql("COMMIT").execute(lease.conn()).await;
+    let done = run(lease.conn(), "COMMIT").await;
     done.map_err(failed)?;
     lease.keep();
     Ok(Definition {

@@ -4,7 +4,7 @@ use lockstep_core::connector::{Batch, LaneProgress};
 use lockstep_core::{Error, Kind, Result};
 use sqlx::postgres::PgConnection;
 
-use crate::client::{failure, sqlstate};
+use crate::client::{failure, run, sqlstate};
 
 /// Tells whether there are a progress table and its schema already: creating what exists asks for permissions that a writer need not have.
 const EXISTS: &str = "SELECT pg_catalog.to_regclass('lockstep.progress') IS NOT NULL, pg_catalog.to_regnamespace('lockstep') IS NOT NULL";
@@ -28,18 +28,12 @@ pub(crate) async fn prepare(conn: &mut PgConnection) -> Result<()> {
     if exists(conn).await.map_err(failed)?.0 {
         return Ok(());
     }
-    sqlx::raw_sql(LOCK)
-        .execute(&mut *conn)
-        .await
-        .map_err(failed)?;
+    run(&mut *conn, LOCK).await.map_err(failed)?;
     let (_, has_schema) = exists(conn).await.map_err(failed)?;
     if !has_schema {
-        sqlx::raw_sql(CREATE_SCHEMA)
-            .execute(&mut *conn)
-            .await
-            .map_err(failed)?;
+        run(&mut *conn, CREATE_SCHEMA).await.map_err(failed)?;
     }
-    sqlx::raw_sql(CREATE).execute(conn).await.map_err(failed)?;
+    run(conn, CREATE).await.map_err(failed)?;
     Ok(())
 }
 

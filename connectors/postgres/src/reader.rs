@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Row as _, ValueRef as _};
 
 use crate::catalog::{self, Table};
-use crate::client::{Client, failure, quote, sql};
+use crate::client::{Client, failure, quote, run};
 use crate::config::Config;
 use crate::convert::oid;
 use crate::definition;
@@ -86,7 +86,7 @@ impl PostgresReader {
             let (known, fresh) = self.table(lease.conn(), table).await?;
             let plan = Plan::new(&known, columns, key)?;
             let (statement, parameters) = ask(&plan)?;
-            let mut query = sqlx::query(sql(statement));
+            let mut query = sqlx::query(&statement);
             for values in parameters {
                 query = query.bind(values);
             }
@@ -98,10 +98,7 @@ impl PostgresReader {
                 }
                 Err(error) => return Err(error),
             };
-            sqlx::raw_sql(END)
-                .execute(lease.conn())
-                .await
-                .map_err(failed)?;
+            run(lease.conn(), END).await.map_err(failed)?;
             lease.keep();
             return rows.iter().map(|row| plan.row(row)).collect();
         }

@@ -18,7 +18,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::catalog;
 use crate::check;
-use crate::client::{Client, Lease, failure, quote, sql};
+use crate::client::{Client, Lease, failure, quote, run};
 use crate::config::Config;
 use crate::convert;
 use crate::names::{self, relations};
@@ -105,7 +105,7 @@ impl Sink for PostgresSink {
             .collect();
         if !added.is_empty() {
             let alter = format!("ALTER TABLE {} {}", known.quoted(), added.join(", "));
-            let altered = sqlx::query(sql(alter.as_str())).execute(lease.conn()).await;
+            let altered = run(lease.conn(), &alter).await;
             altered.map_err(|error| {
                 let error = failure("cannot add a column", error).with("table", table);
                 match error.kind() {
@@ -159,12 +159,12 @@ impl Sink for PostgresSink {
             }
             error
         };
-        let locked = sqlx::raw_sql(MAKE_LOCK).execute(lease.conn()).await;
+        let locked = run(lease.conn(), MAKE_LOCK).await;
         locked.map_err(failed)?;
         let found = relations(lease.conn(), &table.name).await.map_err(failed)?;
         if found.is_empty() {
-            let made = sqlx::raw_sql(sql(declare(table)));
-            made.execute(lease.conn()).await.map_err(failed)?;
+            let made = run(lease.conn(), &declare(table)).await;
+            made.map_err(failed)?;
         }
         commit(&mut lease).await.map_err(failed)?;
         lease.keep();
@@ -189,7 +189,7 @@ impl Sink for PostgresSink {
         let mut applied = self.attempt(lease.conn(), batch, true).await;
         if matches!(applied, Err(Failed::NotNew)) {
             rollback(&mut lease).await?;
-            let begun = sqlx::raw_sql(begin).execute(lease.conn()).await;
+            let begun = run(lease.conn(), begin).await;
             begun.map_err(|error| failure("cannot begin a transaction", error))?;
             applied = self.attempt(lease.conn(), batch, false).await;
         }
@@ -276,10 +276,7 @@ impl PostgresSink {
     /// Tries the batch in ever smaller parts, and takes all of it back; a batch in which nothing is refused after all is kept.
     async fn find_refused(&self, lease: &mut Lease, batch: &Batch) -> Result<Receipt> {
         let failed = |error| failure("cannot write to the database", error);
-        sqlx::raw_sql(BEGIN)
-            .execute(lease.conn())
-            .await
-            .map_err(failed)?;
+        run(lease.conn(), BEGIN).await.map_err(failed)?;
         progress::advance(lease.conn(), batch).await?;
         let mut refused = Vec::new();
         let mut parts = Vec::new();
@@ -310,10 +307,7 @@ impl PostgresSink {
         part: Range<usize>,
     ) -> Result<(), Failed> {
         let stop = |error| Failed::Stop(failure("cannot write to the database", error));
-        sqlx::raw_sql("SAVEPOINT part")
-            .execute(&mut *conn)
-            .await
-            .map_err(stop)?;
+        run(&mut *conn, "SAVEPOINT part").await.map_err(stop)?;
         let mut refused = Vec::new();
         let written = self.write(conn, &batch.changes, part, false, &mut refused);
         let mut written = written.await;
@@ -321,15 +315,14 @@ impl PostgresSink {
             written = Err(Failed::Refused(outcome));
         }
         if written.is_ok() {
-            let asked = sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE; RELEASE part");
-            match asked.execute(&mut *conn).await {
+            match run(conn, "SET CONSTRAINTS ALL IMMEDIATE; RELEASE part").await {
                 Ok(_) => return Ok(()),
                 Err(error) => written = Err(writer::failed(error, false)),
             }
         }
         if let Err(Failed::Refused(_)) = &written {
-            let back = sqlx::raw_sql("ROLLBACK TO part; RELEASE part");
-            back.execute(&mut *conn).await.map_err(stop)?;
+            let back = run(conn, "ROLLBACK TO part; RELEASE part").await;
+            back.map_err(stop)?;
         }
         written
     }
@@ -406,12 +399,12 @@ fn push_halves(parts: &mut Vec<Range<usize>>, part: Range<usize>) {
 }
 
 async fn commit(lease: &mut Lease) -> sqlx::Result<()> {
-    sqlx::raw_sql("COMMIT").execute(lease.conn()).await?;
+    run(lease.conn(), "COMMIT").await?;
     Ok(())
 }
 
 async fn rollback(lease: &mut Lease) -> Result<()> {
-    let done = sqlx::raw_sql("ROLLBACK").execute(lease.conn()).await;
+    let done = run(lease.conn(), "ROLLBACK").await;
     done.map_err(|error| failure("cannot roll a batch back", error))?;
     Ok(())
 }

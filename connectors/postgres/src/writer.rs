@@ -13,7 +13,7 @@ use sqlx::postgres::{PgConnection, PgDatabaseError};
 use sqlx::query::Query;
 use sqlx::{Postgres, postgres::PgArguments};
 
-use crate::client::{by_state, failure, sql, sqlstate, words};
+use crate::client::{by_state, failure, run, sqlstate, words};
 use crate::copying;
 use crate::encode::Values;
 use crate::sink::{BOUND, is_for};
@@ -178,8 +178,8 @@ impl Group {
         self.rows == 0
     }
 
-    fn query(&self, statement: impl Into<Arc<str>>) -> Query<'_, Postgres, PgArguments> {
-        let mut query = sqlx::query(sql(statement));
+    fn query<'q>(&'q self, statement: &'q str) -> Query<'q, Postgres, PgArguments> {
+        let mut query = sqlx::query(statement);
         for values in &self.values {
             query = query.bind(values);
         }
@@ -251,23 +251,23 @@ impl Run {
         }
         for (set, group) in self.moves.iter().filter(|(_, group)| !group.is_empty()) {
             group
-                .query(target.rekey(set))
+                .query(&target.rekey(set))
                 .execute(&mut *conn)
                 .await
                 .map_err(failed)?;
         }
         if !self.deletes.is_empty() {
-            let delete = self.deletes.query(Arc::clone(&target.delete));
+            let delete = self.deletes.query(&target.delete);
             delete.execute(&mut *conn).await.map_err(failed)?;
         }
         self.insert(conn, fresh).await?;
         if !self.upserts.is_empty() {
-            let upsert = self.upserts.query(Arc::clone(&target.upsert));
+            let upsert = self.upserts.query(&target.upsert);
             upsert.execute(&mut *conn).await.map_err(failed)?;
         }
         for (set, group) in self.updates.iter().filter(|(_, group)| !group.is_empty()) {
             let missing = group
-                .query(target.update(set))
+                .query(&target.update(set))
                 .fetch_optional(&mut *conn)
                 .await;
             if missing.map_err(failed)?.is_some() {
@@ -300,7 +300,7 @@ impl Run {
                 Err(error) => Err(failed(error)),
             };
         }
-        let upsert = rows.query(Arc::clone(&target.upsert));
+        let upsert = rows.query(&target.upsert);
         upsert.execute(conn).await.map_err(failed)?;
         Ok(())
     }
@@ -314,7 +314,7 @@ impl Run {
             Some((statement, rows))
         });
         let Some((statement, copied)) = copied else {
-            let insert = rows.query(Arc::clone(&target.insert));
+            let insert = rows.query(&target.insert);
             insert.execute(conn).await?;
             return Ok(());
         };
@@ -333,17 +333,15 @@ impl Run {
 
 /// Removes every row of a table: at once where that is allowed, because one by one a large table takes longer than an `apply` may.
 async fn clear(target: &Target, conn: &mut PgConnection) -> sqlx::Result<()> {
-    let may: bool = sqlx::query_scalar(sql(Arc::clone(&target.may_truncate)))
+    let may: bool = sqlx::query_scalar(&target.may_truncate)
         .fetch_one(&mut *conn)
         .await?;
     let statement = if may { &target.truncate } else { &target.clear };
     // Nobody gains by stopping it a little before the deadline of the whole `apply`.
-    sqlx::raw_sql("SET LOCAL statement_timeout = 0")
-        .execute(&mut *conn)
-        .await?;
-    let cleared = sqlx::query(sql(Arc::clone(statement)));
+    run(&mut *conn, "SET LOCAL statement_timeout = 0").await?;
+    let cleared = sqlx::query(statement);
     cleared.execute(&mut *conn).await?;
-    sqlx::raw_sql(BOUND).execute(conn).await?;
+    run(conn, BOUND).await?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, anyhow};
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgRow};
-use sqlx::{AssertSqlSafe, Column, Connection, PgConnection, Row, TypeInfo, ValueRef};
+use sqlx::{Column, Connection, Executor as _, PgConnection, Row, TypeInfo, ValueRef};
 use tokio::runtime::Runtime;
 
 use crate::record::plain;
@@ -61,12 +61,10 @@ impl Postgres {
     }
 
     pub(super) fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64> {
-        let sql = AssertSqlSafe(filled(sql, values));
+        let sql = filled(sql, values);
         self.connect_if_away()?;
         let connection = self.connection.as_mut().context(GONE)?;
-        let done = self
-            .runtime
-            .block_on(sqlx::raw_sql(sql).execute(connection));
+        let done = self.runtime.block_on(connection.execute(sql.as_str()));
         Ok(self.heard(done)?.rows_affected())
     }
 
@@ -75,11 +73,8 @@ impl Postgres {
         let text = filled(sql, values);
         loop {
             self.connect_if_away()?;
-            let sql = AssertSqlSafe(text.clone());
             let connection = self.connection.as_mut().context(GONE)?;
-            let rows = self
-                .runtime
-                .block_on(sqlx::raw_sql(sql).fetch_all(connection));
+            let rows = self.runtime.block_on(connection.fetch_all(text.as_str()));
             match self.heard(rows) {
                 Ok(rows) => return rows.iter().map(raw).collect(),
                 Err(error) if is_gone(&error) && !self.inside => {}
@@ -177,9 +172,7 @@ async fn open(options: &PgConnectOptions, read_only: bool) -> sqlx::Result<PgCon
     let mut connection = PgConnection::connect_with(options).await?;
     let read_only = if read_only { "on" } else { "off" };
     let sql = format!("SET TIME ZONE 'UTC'; SET default_transaction_read_only = {read_only}");
-    sqlx::raw_sql(AssertSqlSafe(sql))
-        .execute(&mut connection)
-        .await?;
+    connection.execute(sql.as_str()).await?;
     Ok(connection)
 }
 
