@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{
-    Batch, Definition, Emitter, Finding, Incarnation, LaneProgress, Limits, Need, Page, Reader,
-    Receipt, Sink, Source,
+    Batch, Call, Definition, Emitter, Finding, Growing, Heard, Incarnation, LaneProgress, Limits,
+    Need, Noticed, Page, Reader, Receipt, Sink, Source,
 };
 use crate::error::Result;
 use crate::position::Position;
@@ -112,6 +112,16 @@ pub trait DynReader: Send + Sync + 'static {
     fn discover(&self) -> Boxed<'_, Result<Vec<Arc<Shape>>>>;
     /// See [`Reader::definition`].
     fn definition<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<Definition>>>;
+    /// See [`Reader::growing`].
+    fn growing(&self, table: &str) -> Option<Growing>;
+    /// See [`Reader::has_journal`].
+    fn has_journal(&self) -> bool;
+    /// See [`Reader::noticed`].
+    fn noticed<'a>(&'a self, cursor: Option<&'a str>) -> Boxed<'a, Result<Noticed>>;
+    /// See [`Reader::hear`].
+    fn hear(&self, call: &Call) -> Result<Heard>;
+    /// See [`Reader::check`].
+    fn check(&self) -> Boxed<'_, Result<Vec<Finding>>>;
     /// See [`Reader::scan`].
     fn scan<'a>(&'a self, page: Page<'a>) -> Boxed<'a, Result<Vec<Row>>>;
     /// See [`Reader::fetch`].
@@ -131,6 +141,26 @@ impl<R: Reader> DynReader for R {
 
     fn definition<'a>(&'a self, table: &'a str) -> Boxed<'a, Result<Option<Definition>>> {
         Box::pin(Reader::definition(self, table))
+    }
+
+    fn growing(&self, table: &str) -> Option<Growing> {
+        Reader::growing(self, table)
+    }
+
+    fn has_journal(&self) -> bool {
+        Reader::has_journal(self)
+    }
+
+    fn noticed<'a>(&'a self, cursor: Option<&'a str>) -> Boxed<'a, Result<Noticed>> {
+        Box::pin(Reader::noticed(self, cursor))
+    }
+
+    fn hear(&self, call: &Call) -> Result<Heard> {
+        Reader::hear(self, call)
+    }
+
+    fn check(&self) -> Boxed<'_, Result<Vec<Finding>>> {
+        Box::pin(Reader::check(self))
     }
 
     fn scan<'a>(&'a self, page: Page<'a>) -> Boxed<'a, Result<Vec<Row>>> {

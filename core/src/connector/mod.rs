@@ -9,6 +9,7 @@
 mod emitter;
 mod erased;
 mod filter;
+mod notice;
 mod registry;
 mod secret;
 
@@ -30,6 +31,7 @@ use crate::value::Value;
 pub use emitter::{Control, Emitted, Emitter, Feed, News, Slot, feed};
 pub use erased::{Boxed, DynReader, DynSink, DynSource};
 pub use filter::{Filter, Parts, Reads, Sign};
+pub use notice::{Call, Growing, Heard, Notice, Noticed};
 pub use registry::{Connector, Registry};
 pub use secret::Secret;
 
@@ -209,6 +211,44 @@ pub trait Reader: Sized + Send + Sync + 'static {
     fn definition(&self, table: &str) -> impl Future<Output = Result<Option<Definition>>> + Send {
         let _ = table;
         async { Ok(None) }
+    }
+
+    /// How a table tells which of its rows are new, for systems without a log; `None` where only reading all of it tells, which is the default.
+    fn growing(&self, table: &str) -> Option<Growing> {
+        let _ = table;
+        None
+    }
+
+    /// Whether the system keeps a journal of changes that [`Reader::noticed`] reads.
+    fn has_journal(&self) -> bool {
+        false
+    }
+
+    /// The records of the context's tables that the system's journal names behind `cursor`; without one, where the journal ends now, and no record.
+    ///
+    /// Reading from a cursor again names the same records again; the journal may name some that did not change.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a cursor that the journal no longer reaches back to: the runtime then compares whole tables.
+    fn noticed(&self, cursor: Option<&str>) -> impl Future<Output = Result<Noticed>> + Send {
+        let _ = cursor;
+        async { Err(Error::unsupported("the system keeps no journal")) }
+    }
+
+    /// Takes a call of the system (a webhook), once it is certain that it comes from there; looks nothing up.
+    ///
+    /// # Errors
+    /// [`Kind::Unauthorized`] for a missing, wrong or too old signature, [`Kind::Invalid`] for a body that cannot be read, [`Kind::Unsupported`] where the system does not call, which is the default.
+    fn hear(&self, call: &Call) -> Result<Heard> {
+        let _ = call;
+        Err(Error::unsupported(
+            "this connector takes no calls of its system",
+        ))
+    }
+
+    /// Looks for what would keep reading from working (credentials, scopes) and says how to mend it; changes nothing.
+    fn check(&self) -> impl Future<Output = Result<Vec<Finding>>> + Send {
+        async { Ok(Vec::new()) }
     }
 
     /// One page of rows of `table`, each with every column of `columns`, in the order of `key`, starting after `after` (values of `key`).
