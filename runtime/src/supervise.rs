@@ -13,7 +13,7 @@ use lockstep_core::schedule::Schedule;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, Access};
+use crate::api::{self, Access, Hooks};
 use crate::canary::{self, Canary};
 use crate::capture::{Capture, OpenSource};
 use crate::config::{self, Config, LogConfig, Mode, NatsConfig, Role};
@@ -277,8 +277,13 @@ pub async fn run(
         Some((me, _)) => Board::of(me.clone()),
         None => Board::default(),
     });
-    let server =
-        api::Server::bind(&config, &store, Arc::clone(&board), &access, stop.clone()).await?;
+    let hooks = Hooks::new(
+        Arc::clone(&config),
+        Arc::clone(&registry),
+        Arc::clone(&store.log),
+    );
+    let served = Arc::clone(&board);
+    let server = api::Server::bind(&config, &store, served, &access, hooks, stop.clone()).await?;
     tracing::info!(address = %server.address(), "lockstep runs");
     tasks.spawn(named("api".to_owned(), server.serve(stop.clone())));
     inbox::ensure(&*store.log, &config).await?;

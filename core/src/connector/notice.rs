@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::value::Value;
 
 /// How a table tells which of its rows are new, as a connector knows it; a configuration may say otherwise.
@@ -17,7 +19,7 @@ pub struct Growing {
 }
 
 /// A record that may have changed, be new or be gone.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     /// Its table.
     pub table: String,

@@ -122,6 +122,12 @@ impl Connector {
         words
     }
 
+    /// Whether it has a reader and no source, so that changes are found by asking.
+    #[must_use]
+    pub fn is_only_read(&self) -> bool {
+        self.reader.is_some() && self.source.is_none() && !self.runtime_source
+    }
+
     /// The names of the configuration's settings.
     pub fn settings(&self) -> impl Iterator<Item = &str> + Clone {
         self.schema

@@ -4,6 +4,7 @@
 
 mod access;
 mod client;
+mod hooks;
 mod reach;
 mod server;
 
@@ -14,6 +15,7 @@ use crate::explain;
 
 pub use access::Access;
 pub use client::{Client, Reached};
+pub use hooks::Hooks;
 pub use reach::Reach;
 pub use server::Server;
 

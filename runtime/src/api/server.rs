@@ -4,17 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use lockstep_core::connector::Secret;
 use lockstep_core::error::{Error, Result};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::hooks::{self, CALL_MAX, Hooks};
 use super::reach::SKIP_MAX;
 use super::{Access, Told};
 use crate::config::Config;
@@ -56,6 +57,7 @@ impl Server {
         store: &Store,
         board: Arc<Board>,
         access: &Access,
+        hooks: Hooks,
         stop: CancellationToken,
     ) -> Result<Server> {
         let listen = config.api.listen;
@@ -92,6 +94,11 @@ impl Server {
                 authorize,
             ))
             .with_state(shared);
+        let calls = Router::new()
+            .route("/hooks/{system}", any(hooks::take))
+            .layer(DefaultBodyLimit::max(CALL_MAX))
+            .with_state(Arc::new(hooks));
+        let router = router.merge(calls);
         Ok(Server {
             listener,
             address,

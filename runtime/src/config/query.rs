@@ -11,7 +11,7 @@ use lockstep_core::schedule::{Cron, Schedule};
 use super::file::{CaptureText, OverlapText, QueryTableText, QueryText};
 use super::limits::duration;
 use super::read::Reading;
-use crate::query::{Query, QueryTable};
+use crate::query::{Query, QueryTable, SWEEP};
 
 /// How often tables are read, if nothing is said.
 const EVERY: Duration = Duration::from_secs(60);
@@ -19,8 +19,6 @@ const EVERY: Duration = Duration::from_secs(60);
 const CHUNK_ROWS: u32 = 2000;
 /// How much of a table may go at once, if nothing is said.
 const SHARE: Share = Share { percent: 20 };
-/// How often a table with a watermark is compared as a whole, if nothing is said.
-const SWEEP: Duration = Duration::from_secs(24 * 3600);
 
 impl Reading<'_> {
     /// How a system is captured by query, if it is.
@@ -153,7 +151,7 @@ impl Reading<'_> {
         };
         QueryTable {
             key: text.key,
-            sweep: sweep.filter(|_| text.watermark.is_some()),
+            sweep,
             watermark: text.watermark,
             overlap,
             share: text

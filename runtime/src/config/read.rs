@@ -18,8 +18,8 @@ use crate::inbox;
 
 use super::contracts::Contracts;
 use super::file::{
-    ApiText, CanaryText, DriftText, EachText, FileText, PolicyText, RulesText, SystemText,
-    VersionsText,
+    ApiText, CanaryText, CaptureText, DriftText, EachText, FileText, PolicyText, RulesText,
+    SystemText, VersionsText,
 };
 use super::interpolate::fill;
 use super::limits::duration;
@@ -469,7 +469,11 @@ impl Reading<'_> {
                 RawConfig::new()
             }
         };
-        let query = self.query(&name, text.capture, text.query);
+        // Whoever can only be asked is captured by asking.
+        let connector = self.registry.get(&text.connector);
+        let is_asked = connector.is_ok_and(|connector| connector.is_only_read());
+        let capture = text.capture.or(is_asked.then_some(CaptureText::Query));
+        let query = self.query(&name, capture, text.query);
         System {
             name,
             connector: text.connector,

@@ -39,6 +39,9 @@ pub(super) struct Cursor {
     /// What somebody wants read beside the schedule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) owed: Vec<Owed>,
+    /// How far the system's journal was read, where it keeps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) journal: Option<String>,
 }
 
 /// How far a table was read.

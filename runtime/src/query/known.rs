@@ -53,6 +53,13 @@ pub(super) struct Save {
     value: Option<Bytes>,
 }
 
+impl Save {
+    /// Has a key forgotten.
+    pub(super) fn gone(key: String) -> Save {
+        Save { key, value: None }
+    }
+}
+
 impl Store {
     /// Opens it, making the bucket if need be.
     pub(super) async fn open(log: &Arc<dyn Log>, system: &str) -> Result<Store> {
@@ -135,6 +142,22 @@ impl Store {
             key,
             value: Some(value.into()),
         })
+    }
+
+    /// Where what calls named is kept.
+    pub(super) fn heard_prefix(&self) -> String {
+        format!("{}.heard.", self.system)
+    }
+
+    pub(super) async fn put(&self, key: &str, value: Bytes) -> Result<()> {
+        let put = self.bucket.put(key, value).await;
+        put.map(drop).map_err(log::to_error)
+    }
+
+    pub(super) async fn entries(&self, prefix: &str) -> Result<Vec<(String, Bytes)>> {
+        let entries = self.bucket.list(prefix).await.map_err(log::to_error)?;
+        let entries = entries.into_iter();
+        Ok(entries.map(|entry| (entry.key, entry.value)).collect())
     }
 
     /// What cannot be read is not known: its rows are told again.

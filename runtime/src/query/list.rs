@@ -21,7 +21,7 @@ use super::source::Run;
 /// Stands for the page of rows that are in none.
 const NO_PAGE: u64 = 0;
 /// Most rows that are asked for by their keys at once.
-const ASK_MAX: usize = 500;
+pub(super) const ASK_MAX: usize = 500;
 
 /// A listing under way, as far as no position has it.
 #[derive(Debug)]
@@ -575,7 +575,7 @@ impl Run<'_> {
     }
 
     /// Takes rows out of their pages.
-    async fn forget(
+    pub(super) async fn forget(
         &self,
         table: &Table,
         index: &mut Index,

@@ -11,6 +11,7 @@
 mod cursor;
 mod known;
 mod list;
+mod notices;
 mod part;
 mod rows;
 mod source;
@@ -25,12 +26,13 @@ use std::time::Duration;
 
 use lockstep_core::capture::listing::Share;
 use lockstep_core::capture::watermark::Overlap;
-use lockstep_core::connector::{DynSource, OpenContext, Registry};
+use lockstep_core::connector::{DynReader, DynSource, OpenContext, Registry};
 use lockstep_core::error::{Error, Result};
 use lockstep_core::schedule::Schedule;
 
 use crate::config::Config;
 use crate::log::Log;
+pub(crate) use notices::take;
 use source::QuerySource;
 
 /// Code → page, for trouble with systems that are captured by query.
@@ -56,6 +58,9 @@ pub const CODES: &[(&str, &str)] = &[
     ),
 ];
 
+/// How often a table that tells what is new is compared as a whole all the same, if nothing is said.
+pub(crate) const SWEEP: Duration = Duration::from_secs(24 * 3600);
+
 /// How a system is captured by query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -67,6 +72,26 @@ pub struct Query {
     pub share: Share,
     /// What is special about tables.
     pub tables: BTreeMap<String, QueryTable>,
+}
+
+impl Query {
+    /// With what the reader knows of tables of which the configuration does not say it.
+    fn known_to(mut self, reader: &dyn DynReader, tables: &[String]) -> Query {
+        for name in tables {
+            let usual = || QueryTable {
+                sweep: Some(SWEEP),
+                ..QueryTable::default()
+            };
+            let table = self.tables.entry(name.clone()).or_insert_with(usual);
+            let growing = reader.growing(name).filter(|_| table.watermark.is_none());
+            if let Some(growing) = growing {
+                table.watermark = Some(growing.column);
+                let overlap = table.overlap.unwrap_or(Overlap::Time(growing.overlap));
+                table.overlap = Some(overlap);
+            }
+        }
+        self
+    }
 }
 
 /// What is special about a table that is captured by query.
@@ -107,10 +132,11 @@ pub(crate) async fn open_source(
         return connector.open_source(settings, cx).await;
     };
     let reader = connector.open_reader(settings, cx.clone()).await?;
+    let query = query.clone().known_to(&*reader, &cx.tables);
     Ok(Box::new(QuerySource {
         reader,
         cx,
-        query: query.clone(),
+        query,
         names: names.clone(),
         log: log.map(Arc::clone),
     }))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use lockstep_core::capture::listing::{Hasher, Known};
+use lockstep_core::capture::listing::{Hasher, Known, UNSURE};
 use lockstep_core::capture::watermark::{self, Overlap};
 use lockstep_core::connector::{Filter, Reads};
 use lockstep_core::diagnostic::suggestion;
@@ -172,6 +172,14 @@ impl Table {
             name: values(&row.0[..self.names]),
             hash,
         }
+    }
+
+    /// What names a row of which only the key is known; none where the key does not name the record.
+    pub(super) fn named_by_key(&self, key: &[Value]) -> Option<Known> {
+        (self.names == self.keys).then(|| Known {
+            name: key.to_vec(),
+            hash: UNSURE,
+        })
     }
 
     /// A row as it is told.

@@ -19,6 +19,7 @@ use lockstep_core::{Change, Row, Shape};
 use super::cursor::{Active, Owed, Reading, State};
 use super::known::{Recent, Save, Saves, Store};
 use super::list::List;
+use super::notices::{self, LOOK_HEARD};
 use super::rows::{Table, keyed};
 use super::{Names, Query, QueryTable};
 use crate::log::Log;
@@ -196,6 +197,9 @@ impl QuerySource {
             store,
             on_the_way: None,
             news: Vec::new(),
+            journal_read: None,
+            hears: notices::hears(&*self.reader),
+            heard_at: tokio::time::Instant::now(),
         };
         run.begin().await?;
         loop {
@@ -206,7 +210,9 @@ impl QuerySource {
                 run.rest().await?;
                 continue;
             }
-            run.step().await?;
+            if run.reading.cursor.active.is_some() {
+                run.step().await?;
+            }
         }
     }
 }
@@ -254,11 +260,18 @@ pub(super) struct Run<'s> {
     on_the_way: Option<(Position, Vec<Save>)>,
     /// What became of tables since the last batch.
     pub(super) news: Vec<News>,
+    /// When this run read the journal to its end.
+    pub(super) journal_read: Option<Timestamp>,
+    /// Whether the system may call.
+    pub(super) hears: bool,
+    /// When it was looked last whether it did.
+    pub(super) heard_at: tokio::time::Instant,
 }
 
 impl Run<'_> {
     /// Stores where this life begins, before anything is told in it.
     async fn begin(&mut self) -> Result<()> {
+        self.begin_journal().await?;
         let tables = &self.source.cx.tables;
         let cursor = &mut self.reading.cursor;
         cursor.tables.retain(|name, _| tables.contains(name));
@@ -338,19 +351,33 @@ impl Run<'_> {
             });
             return Ok(true);
         }
+        if self.heard_chunk().await? {
+            return Ok(true);
+        }
+        if self.journal_due().is_some_and(|at| at <= now) {
+            self.journal_chunk().await?;
+            return Ok(true);
+        }
         let due = self.due().into_iter().next();
         let Some((_, name)) = due.filter(|(at, _)| *at <= now) else {
             return Ok(false);
         };
         let table = self.look_at(&name).await?;
         let state = self.state(&name).clone();
+        let journal = self.reading.cursor.journal.is_some();
         let sweeps = match (&table.watermark, self.source.said(&name).sweep) {
+            // The journal tells what is new, and listings only what it did not.
+            (None, None) if journal => !state.copied || state.listed.is_none(),
+            (None, Some(every)) if journal => !state.copied || is_due(state.listed, every, now),
             (None, _) => true,
             (Some(_), None) => !state.copied,
             (Some(_), Some(every)) => !state.copied || is_due(state.listed, every, now),
         };
         self.reading.cursor.active = Some(if sweeps {
             self.listing(&table, None, now).await?
+        } else if table.watermark.is_none() {
+            self.state(&name).read = Some(now);
+            return Ok(true);
         } else {
             let overlap = table.watermark.as_ref().map(|mark| mark.overlap);
             let from = state.reached.as_ref().zip(overlap);
@@ -425,12 +452,17 @@ impl Run<'_> {
             return self.tell(Vec::new(), Saves::default()).await;
         }
         let next = self.due().into_iter().next();
+        let journal = self.journal_due().map(|at| (at, String::new()));
+        let next = next.into_iter().chain(journal).min();
         let now = Timestamp::now();
         // What became due a moment ago is due at once.
         let pause = next.map_or(REST_MAX, |(at, _)| {
             Duration::try_from(at.duration_since(now)).unwrap_or_default()
         });
-        let pause = pause.min(REST_MAX);
+        let mut pause = pause.min(REST_MAX);
+        if self.hears {
+            pause = pause.min(LOOK_HEARD.saturating_sub(self.heard_at.elapsed()));
+        }
         tokio::select! {
             control = self.out.control() => {
                 self.obey(control)?;
@@ -475,7 +507,7 @@ impl Run<'_> {
     }
 
     /// Looks at a table as it is now, and says when it is another one.
-    async fn look_at(&mut self, name: &str) -> Result<Arc<Table>> {
+    pub(super) async fn look_at(&mut self, name: &str) -> Result<Arc<Table>> {
         for shape in self.source.shapes().await? {
             let known = self.tables.get(&shape.name);
             if known.is_some_and(|known| known.shape == shape) {

@@ -8,15 +8,17 @@ use std::time::Duration;
 use lockstep_core::capture::listing::Share;
 use lockstep_core::capture::watermark::Overlap;
 use lockstep_core::connector::{
-    Control, DynSource, Feed, Filter, News, OpenContext, Page, Reader, Reads, Sign, feed,
+    Call, Control, DynSource, Feed, Filter, Heard, News, Notice, Noticed, OpenContext, Page,
+    Reader, Reads, Sign, feed,
 };
-use lockstep_core::error::{Error, Result};
+use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::position::{Mark, Position};
 use lockstep_core::schedule::Schedule;
 use lockstep_core::{Cell, Change, Column, Op, Row, Shape, Type, Value};
 use proptest::prelude::*;
 
 mod known;
+mod notices;
 
 use super::source::QuerySource;
 use super::{Query, QueryTable};
@@ -31,15 +33,37 @@ type State = (String, i64);
 
 /// A table in memory, whose keys have an order of their own.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<BTreeMap<i64, State>>>);
+struct Memory(Arc<Mutex<BTreeMap<i64, State>>>, Arc<Mutex<Journal>>);
+
+/// What the system says of its records beside showing them.
+#[derive(Default)]
+struct Journal {
+    /// Whether it keeps one.
+    is_kept: bool,
+    /// The records that it names.
+    named: Vec<i64>,
+    /// How many of them it has forgotten.
+    forgotten: usize,
+}
 
 impl Memory {
     fn rows(&self) -> MutexGuard<'_, BTreeMap<i64, State>> {
         self.0.lock().unwrap()
     }
 
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.1.lock().unwrap()
+    }
+
     fn put(&self, id: i64, state: &str, at: i64) {
         self.rows().insert(id, (state.to_owned(), at));
+    }
+}
+
+fn notice(id: i64) -> Notice {
+    Notice {
+        table: "orders".to_owned(),
+        key: vec![Value::Int(id)],
     }
 }
 
@@ -110,6 +134,45 @@ impl Reader for Memory {
 
     async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
         Ok(vec![shape()])
+    }
+
+    fn has_journal(&self) -> bool {
+        self.journal().is_kept
+    }
+
+    async fn noticed(&self, cursor: Option<&str>) -> Result<Noticed> {
+        let journal = self.journal();
+        let Some(cursor) = cursor else {
+            return Ok(Noticed {
+                notices: Vec::new(),
+                cursor: journal.named.len().to_string(),
+                more: false,
+            });
+        };
+        let from: usize = cursor.parse().unwrap();
+        if from < journal.forgotten {
+            return Err(Error::invalid("so old"));
+        }
+        // Two at a time, and the one before again.
+        let some = &journal.named[from.saturating_sub(1)..];
+        let some = &some[..some.len().min(3)];
+        let until = (from + 2).min(journal.named.len());
+        Ok(Noticed {
+            notices: some.iter().map(|id| notice(*id)).collect(),
+            cursor: until.to_string(),
+            more: until < journal.named.len(),
+        })
+    }
+
+    fn hear(&self, call: &Call) -> Result<Heard> {
+        if call.headers.get("signature").map(String::as_str) != Some("good") {
+            return Err(Error::new(Kind::Unauthorized, "a forged call"));
+        }
+        let id = String::from_utf8_lossy(&call.body).parse().unwrap();
+        Ok(Heard {
+            notices: vec![notice(id)],
+            answer: Some("heard".to_owned()),
+        })
     }
 
     async fn scan(&self, page: Page<'_>) -> Result<Vec<Row>> {
