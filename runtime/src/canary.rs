@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Role};
 use crate::control::Rests;
+use crate::links;
 use crate::log::{self, Log, LogError};
 use crate::quarantine::{Answer, Ask};
 use crate::query;
@@ -355,13 +356,12 @@ impl Canary {
     }
 
     async fn target_answers(&self, system: &str) -> Result<()> {
-        let Some(known) = self.config.systems.get(system) else {
+        if !self.config.systems.contains_key(system) {
             return Ok(());
-        };
+        }
         let cx = self.config.open_context(system, Role::Sink);
-        let connector = self.registry.get(&known.connector)?;
         self.in_time(async {
-            let sink = connector.open_sink(known.settings.clone(), cx).await?;
+            let sink = links::open_sink(&self.config, &self.registry, cx, None).await?;
             sink.discover().await.map(drop)
         })
         .await

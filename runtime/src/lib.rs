@@ -22,6 +22,7 @@ pub mod drift;
 pub mod explain;
 pub mod inbox;
 mod lease;
+mod links;
 pub mod quarantine;
 pub mod query;
 pub mod report;

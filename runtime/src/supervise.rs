@@ -23,6 +23,7 @@ use crate::direct::Direct;
 use crate::drift;
 use crate::inbox::{self, Desk};
 use crate::lease::{self, Holder, Leases};
+use crate::links;
 use crate::log::embedded::{Embedded, EmbeddedOptions};
 use crate::log::nats::{Nats, NatsOptions, bucket_stream};
 use crate::log::{self, Log, LogError, POSITIONS, SETTLED, StreamConfig};
@@ -614,18 +615,18 @@ impl Parts<'_> {
     fn delivery(&self, delivered: plan::Delivered, tables: &BTreeSet<String>) -> Delivery {
         let (config, registry) = (Arc::clone(self.config), Arc::clone(self.registry));
         let (to, tables) = (delivered.to.clone(), tables.clone());
+        let log = Arc::clone(&self.store.log);
         // Who knows only how often begins with what is there; who knows the time waits for it.
         let starts_at_once = matches!(delivered.mode, Mode::Scheduled(Schedule::Every(_)));
         Delivery {
             open: Box::new(move || {
                 let (config, registry, system) =
                     (Arc::clone(&config), Arc::clone(&registry), to.clone());
-                let tables = tables.clone();
+                let (tables, log) = (tables.clone(), Arc::clone(&log));
                 Box::pin(async move {
-                    let (connector, settings) = of(&config, &system)?;
                     let mut cx = config.open_context(&system, Role::Sink);
                     cx.tables.retain(|table| tables.contains(table));
-                    registry.get(connector)?.open_sink(settings, cx).await
+                    links::open_sink(&config, &registry, cx, Some(&log)).await
                 })
             }),
             plan: delivered,
@@ -650,15 +651,4 @@ fn table(delivered: &plan::Delivered) -> String {
 async fn named(name: String, task: impl Future<Output = ()>) {
     task.await;
     tracing::debug!(name, "task ended");
-}
-
-fn of<'c>(
-    config: &'c Config,
-    system: &str,
-) -> Result<(&'c str, lockstep_core::connector::RawConfig)> {
-    let system = config
-        .systems
-        .get(system)
-        .ok_or_else(|| Error::config(format!("no such system `{system}`")))?;
-    Ok((&system.connector, system.settings.clone()))
 }

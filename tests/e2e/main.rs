@@ -20,6 +20,7 @@ mod kill;
 mod large;
 mod leases;
 mod limits;
+mod links;
 mod mariadb;
 mod modes;
 mod mongodb;

@@ -78,6 +78,9 @@ pub struct FieldRule {
     /// The column holds a date or time as text in this strftime format, such as `%d.%m.%Y`.
     #[serde(default)]
     pub format: Option<String>,
+    /// The column holds the system's own id of a record of this entity, and the field that record's key.
+    #[serde(default)]
+    pub link: Option<String>,
     /// A CEL expression over the system's columns (`row.<column>`) that gives the field; read only.
     #[serde(default)]
     pub read: Option<String>,

@@ -255,6 +255,12 @@ pub const CODES: &[(&str, &str)] = &[
          Safe: leave `snapshot` out; the rows go through the log then. A flow that was `direct` before may get further targets at any time: what they lack is read again.",
     ),
     (
+        "LS-G045",
+        "A mapping says `link`, and the record that it names cannot be found by it.\n\
+         Check: the message. A link names an entity that the same system maps; that entity's key is one field, mapped to a plain column; the system's table has one column that is its own id; a linked column is no part of a key; and the system is read by query, not by a log of changes.\n\
+         Safe: leave `link` out where the column holds the entity's own key already.",
+    ),
+    (
         "LS-P013",
         "A table that a flow writes is not there, and the system says `create_tables = true`: it will be made from the contract when the flow starts.\n\
          Check: the columns in the message; types, key and NOT NULL come from the contract through the mapping.\n\

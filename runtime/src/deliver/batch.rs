@@ -19,7 +19,7 @@ use super::hand::Hand;
 use super::plan::{Current, may_be_the_tables};
 use super::progress::Progress;
 use super::unfold::Unfolding;
-use super::{Delivery, in_time, moved};
+use super::{Delivery, in_time, moved, waiting};
 use crate::quarantine::{Entry, HIDDEN, Held, Original, Stage, State, Stopped, entry_id};
 
 /// Most bytes kept of a message that cannot be read.
@@ -48,6 +48,8 @@ pub(super) struct Open {
     pub(super) id: String,
     /// The id of its event, which gives its place in the source.
     pub(super) event: String,
+    /// Whether it waits for something that may come by itself.
+    pub(super) waits: bool,
 }
 
 /// What a patch of a record that waits in quarantine was laid over.
@@ -404,6 +406,7 @@ impl Applier<'_> {
         self.delivery.quarantine.put(&entries).await?;
         for entry in entries {
             let newest = Open {
+                waits: waiting::waits(&entry),
                 id: entry.id,
                 event: entry.held.event,
             };

@@ -16,6 +16,7 @@ mod progress;
 mod refill;
 mod skip;
 mod unfold;
+mod waiting;
 mod whole;
 
 use std::collections::HashMap;
@@ -177,6 +178,7 @@ impl Delivery {
         self.board.reached(flow, to, applier.progress.reached(), 0);
         applier.nothing_to_skip(applier.progress.reached()).await;
         let mut look_at = self.look_at(applier.refilled);
+        let mut try_at = waiting::next();
         let mut pace = Pace::new(&self.plan.mode, &self.owes);
         let mut goal = None;
         let mut entrance = self.entrance(&*applier.sink);
@@ -218,6 +220,10 @@ impl Delivery {
                     }
                     applier.refilled = self.refilled(&applier.current).await?;
                     look_at = self.look_at(applier.refilled);
+                }
+                () = tokio::time::sleep_until(try_at), if applier.has_waiting() => {
+                    applier.try_waiting().await?;
+                    try_at = waiting::next();
                 }
                 Some(request) = control.requests.recv() => self.request(&mut applier, request).await,
                 () = pace.time() => now = pace.came(),
@@ -305,6 +311,7 @@ impl Delivery {
                 continue;
             }
             let newer = Open {
+                waits: entry.state == State::Open && waiting::waits(&entry),
                 id: entry.id,
                 event: entry.held.event,
             };

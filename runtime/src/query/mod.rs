@@ -31,6 +31,7 @@ use lockstep_core::error::{Error, Result};
 use lockstep_core::schedule::Schedule;
 
 use crate::config::Config;
+use crate::links;
 use crate::log::Log;
 pub(crate) use notices::take;
 use source::QuerySource;
@@ -129,9 +130,10 @@ pub(crate) async fn open_source(
     let connector = registry.get(&system.connector)?;
     let settings = system.settings.clone();
     let Some(query) = &system.query else {
+        links::none_of(config, &cx)?;
         return connector.open_source(settings, cx).await;
     };
-    let reader = connector.open_reader(settings, cx.clone()).await?;
+    let reader = links::open_reader(config, registry, cx.clone()).await?;
     let query = query.clone().known_to(&*reader, &cx.tables);
     Ok(Box::new(QuerySource {
         reader,

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::preflight::{PlannedFlow, PlannedTarget, Preflight};
 use crate::config::{Config, Role, System};
+use crate::links;
 use crate::quarantine::Entry;
 use corrected::corrections;
 
@@ -192,15 +193,8 @@ pub(crate) async fn open(
     registry: &Registry,
     system: &str,
 ) -> Result<Arc<dyn DynReader>> {
-    let known = config
-        .systems
-        .get(system)
-        .ok_or_else(|| Error::config(format!("no such system `{system}`")))?;
     let cx = config.open_context(system, Role::Reader);
-    let reader = registry
-        .get(&known.connector)?
-        .open_reader(known.settings.clone(), cx)
-        .await?;
+    let reader = links::open_reader(config, registry, cx).await?;
     Ok(Arc::from(reader))
 }
 

@@ -85,6 +85,7 @@ impl Translation {
             ("scale", rule.scale.is_some()),
             ("prefix", rule.prefix.is_some()),
             ("format", rule.format.is_some()),
+            ("link", rule.link.is_some()),
         ];
         let stated: Vec<&str> = stated
             .iter()
@@ -96,7 +97,7 @@ impl Translation {
                 CONFLICTING,
                 &["fields", &field.name],
                 format!("`{}` has {} at once", field.name, stated.join(" and ")),
-                "a column takes at most one of values, scale, prefix and format",
+                "a column takes at most one of values, scale, prefix, format and link",
             );
             return None;
         }

@@ -13,6 +13,7 @@ use lockstep_core::diagnostic::{Diagnostic, Severity};
 use lockstep_core::error::{Error, Kind, Result};
 
 use crate::config::{Config, Role, System};
+use crate::links;
 use crate::query;
 
 /// How long a system may take to answer one question.
@@ -224,19 +225,14 @@ impl Survey {
 }
 
 async fn open(config: &Config, registry: &Registry, role: Role, cx: OpenContext) -> Result<Opened> {
-    let Some(system) = config.systems.get(&cx.system) else {
-        return Err(Error::config(format!("no such system `{}`", cx.system)));
-    };
-    let connector = registry.get(&system.connector)?;
-    let settings = system.settings.clone();
     within_deadline(async {
         Ok(match role {
             Role::Source => {
                 let names = query::Names::new();
                 Opened::Source(query::open_source(config, registry, cx, &names, None).await?)
             }
-            Role::Sink => Opened::Sink(connector.open_sink(settings, cx).await?),
-            Role::Reader => Opened::Reader(connector.open_reader(settings, cx).await?),
+            Role::Sink => Opened::Sink(links::open_sink(config, registry, cx, None).await?),
+            Role::Reader => Opened::Reader(links::open_reader(config, registry, cx).await?),
         })
     })
     .await
