@@ -1,12 +1,13 @@
 //! A sink at work for a check, and what its table should hold.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use lockstep_core::change::Op;
 use lockstep_core::connector::{Batch, DynSink, LaneProgress, Outcome, Receipt};
 use lockstep_core::position::Mark;
-use lockstep_core::{Change, Position, Row, Shape};
+use lockstep_core::{Change, Kind, Position, Row, Shape};
 
 use crate::{SinkHarness, State, ok};
 
@@ -21,6 +22,8 @@ pub(crate) struct Bench<H> {
     pub(crate) shape: Arc<Shape>,
     pub(crate) state: State,
     pub(crate) reached: u64,
+    /// Each change has a mark of its own: what is made of marks must differ.
+    marks: AtomicU64,
 }
 
 impl<H: SinkHarness> Bench<H> {
@@ -34,6 +37,7 @@ impl<H: SinkHarness> Bench<H> {
             shape,
             state: State::default(),
             reached: 0,
+            marks: AtomicU64::new(1),
         }
     }
 
@@ -43,7 +47,10 @@ impl<H: SinkHarness> Bench<H> {
             op,
             row,
             before: None,
-            mark: Mark::default(),
+            mark: Mark {
+                commit: self.marks.fetch_add(1, Ordering::Relaxed),
+                ordinal: 0,
+            },
             committed_at: Timestamp::UNIX_EPOCH,
             origin: None,
         }
@@ -113,6 +120,19 @@ impl<H: SinkHarness> Bench<H> {
             .iter()
             .for_each(|change| self.state.apply(change));
         self.reached = batch.progress[0].reached;
+    }
+
+    /// Applies a change that the connector declares it cannot carry out: it says so, and nothing changes.
+    pub(crate) async fn refuse(&self, change: Change) {
+        match self.sink.apply(&self.batch(vec![change])).await {
+            Ok(Receipt::Committed(outcomes)) => assert!(
+                matches!(&outcomes[..], [Outcome::Rejected { .. }]),
+                "declared as not possible, and applied: {outcomes:?}"
+            ),
+            Ok(Receipt::RolledBack(refused)) => assert_eq!(refused.len(), 1),
+            Err(error) => assert_eq!(error.kind(), Kind::Unsupported, "{error:?}"),
+        }
+        self.expect().await;
     }
 
     /// The table holds what it should.

@@ -15,6 +15,7 @@
 mod bench;
 mod edit;
 mod fold;
+mod manifest;
 mod pump;
 mod schema;
 
@@ -30,6 +31,7 @@ use lockstep_core::connector::{Connector, OpenContext, RawConfig};
 
 pub use edit::Edit;
 pub use fold::State;
+pub use manifest::{Creates, Deletes, Manifest};
 pub use reader::ReaderHarness;
 pub use sink::SinkHarness;
 pub use source::SourceHarness;
@@ -51,6 +53,11 @@ pub trait System: Sized + Send + Sync + 'static {
 
     /// The connector under test.
     fn connector() -> Connector;
+
+    /// What the connector cannot do is declared here; checks hold it to that.
+    fn manifest() -> Manifest {
+        Manifest::DATABASE
+    }
 
     /// The connector's settings for this system; batches and chunks should be small, so that there are many.
     fn config(&self) -> RawConfig;

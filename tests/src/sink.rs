@@ -12,6 +12,7 @@ use lockstep_core::diagnostic::Severity;
 use lockstep_core::{Cell, Change, Kind, Row, Shape};
 
 use crate::bench::{Bench, FLOW, open, position};
+use crate::manifest::{Creates, Deletes, declared};
 use crate::{DEADLINE, System, ok};
 
 /// A system whose sink is tested.
@@ -41,21 +42,36 @@ macro_rules! sink_conformance {
         $crate::__checks!(
             sink,
             $harness,
+            what_is_declared_is_so,
             what_is_applied_is_read_back,
             a_good_target_has_no_findings_and_prepares_twice,
             twice_is_once,
             what_was_done_but_reported_failed_is_not_done_again,
             stale_progress_is_fenced,
             a_late_update_does_not_bring_back_a_deleted_row,
-            bad_records_among_good_are_named_and_nothing_is_written,
+            bad_records_among_good_are_named,
             an_apply_that_is_dropped_anywhere_can_be_repeated,
             empty_and_maximal_batches_are_applied,
             unchanged_cells_leave_their_columns,
             a_key_change_moves_the_row,
+            a_deleted_record_can_be_created_again,
+            records_keep_the_ids_that_the_system_gave,
             progress_is_read_back_by_flow,
             a_truncate_empties_the_table,
         );
     };
+}
+
+/// The sink is what its manifest says.
+pub async fn what_is_declared_is_so<H: SinkHarness>() {
+    let bench = Bench::<H>::start().await;
+    let (limits, manifest) = (bench.sink.limits(), H::manifest());
+    assert_eq!(limits.progress, manifest.is_transactional(), "{manifest:?}");
+    assert!(limits.batch_max > 0 && limits.writers > 0, "{limits:?}");
+    assert!(
+        limits.progress || limits.writers == 1 || manifest.creates == Creates::Upsert,
+        "two writers that look up before they create create twice: {limits:?}"
+    );
 }
 
 /// Inserts, updates and deletes, among them several of one key in one batch, end as they should.
@@ -73,7 +89,53 @@ pub async fn what_is_applied_is_read_back<H: SinkHarness>() {
         bench.upsert(40, 1),
         bench.delete(40),
     ];
+    if H::manifest().deletes == Deletes::Refused {
+        declared("the system takes no deletes");
+        bench.refuse(bench.delete(2)).await;
+        let kept = mixed.into_iter().filter(|change| change.op.is_upsert());
+        return bench.commit(kept.collect()).await;
+    }
     bench.commit(mixed).await;
+}
+
+/// A record that comes back after its delete is created again, with what it was before and with something else.
+pub async fn a_deleted_record_can_be_created_again<H: SinkHarness>() {
+    if H::manifest().deletes == Deletes::Refused {
+        return declared("the system takes no deletes");
+    }
+    let mut bench = Bench::<H>::start().await;
+    for version in [1, 1, 2] {
+        bench.commit(vec![bench.upsert(1, version)]).await;
+        bench.commit(vec![bench.delete(1)]).await;
+        bench.commit(vec![bench.delete(1)]).await;
+    }
+    bench.commit(vec![bench.upsert(1, 1)]).await;
+    bench
+        .commit(vec![bench.delete(1), bench.upsert(1, 1)])
+        .await;
+}
+
+/// A system that gives ids of its own tells them with every applied record, the same ones each time.
+pub async fn records_keep_the_ids_that_the_system_gave<H: SinkHarness>() {
+    if !H::manifest().own_ids {
+        return declared("the system gives records no ids of its own");
+    }
+    let mut bench = Bench::<H>::start().await;
+    let mut before = None;
+    for version in [1, 2, 2] {
+        let changes = (1..4).map(|id| bench.upsert(id, version)).collect();
+        let batch = bench.batch(changes);
+        let receipt = ok(bench.sink.apply(&batch).await, "apply a batch");
+        bench.note(&batch, &receipt);
+        let Receipt::Committed(outcomes) = receipt else {
+            panic!("good changes were refused: {receipt:?}");
+        };
+        let told = |outcome: &Outcome| matches!(outcome, Outcome::Applied { target_id: Some(_) });
+        assert!(outcomes.iter().all(told), "{outcomes:?}");
+        if let Some(before) = before.replace(outcomes.clone()) {
+            assert_eq!(before, outcomes, "ids changed");
+        }
+    }
 }
 
 /// A target that fits passes its check, and preparing it again changes nothing.
@@ -113,6 +175,7 @@ pub async fn twice_is_once<H: SinkHarness>() {
         bench.upsert(20, 3),
         bench.rekey(3, 30, 4),
     ];
+    let changes: Vec<Change> = changes.into_iter().filter(can_apply::<H>).collect();
     let batch = bench.batch(changes.clone());
     bench.commit(changes.clone()).await;
     let writes = bench.system.writes().await;
@@ -123,6 +186,16 @@ pub async fn twice_is_once<H: SinkHarness>() {
         writes,
         "rows that were equal were written again"
     );
+}
+
+/// Whether the connector declares that it can carry a change out.
+fn can_apply<H: SinkHarness>(change: &Change) -> bool {
+    let manifest = H::manifest();
+    match change.op {
+        Op::Deleted => manifest.deletes != Deletes::Refused,
+        Op::Truncated => manifest.truncates,
+        _ => change.before.is_none() || manifest.key_changes,
+    }
 }
 
 /// Applies a batch that is applied already: refused by progress, or without effect.
@@ -155,8 +228,8 @@ pub async fn what_was_done_but_reported_failed_is_not_done_again<H: SinkHarness>
 /// A writer whose idea of a lane's progress is not the target's writes nothing at all.
 pub async fn stale_progress_is_fenced<H: SinkHarness>() {
     let mut bench = Bench::<H>::start().await;
-    if !bench.sink.limits().progress {
-        return;
+    if !H::manifest().is_transactional() {
+        return declared("the sink keeps no progress");
     }
     bench.commit(vec![bench.upsert(1, 1)]).await;
     bench.commit(vec![bench.upsert(1, 2)]).await;
@@ -185,8 +258,8 @@ pub async fn stale_progress_is_fenced<H: SinkHarness>() {
 /// An update that comes after the delete that followed it finds the lane further on.
 pub async fn a_late_update_does_not_bring_back_a_deleted_row<H: SinkHarness>() {
     let mut bench = Bench::<H>::start().await;
-    if !bench.sink.limits().progress {
-        return;
+    if !H::manifest().is_transactional() {
+        return declared("the sink keeps no progress");
     }
     bench
         .commit(vec![bench.upsert(1, 1), bench.upsert(2, 1)])
@@ -199,11 +272,11 @@ pub async fn a_late_update_does_not_bring_back_a_deleted_row<H: SinkHarness>() {
     assert_eq!(bench.state.len(), 1);
 }
 
-/// Every refused change is named, nothing is written, and without them the rest goes in.
-pub async fn bad_records_among_good_are_named_and_nothing_is_written<H: SinkHarness>() {
+/// Every refused change is named; with transactions nothing is written then, and without them the rest goes in.
+pub async fn bad_records_among_good_are_named<H: SinkHarness>() {
     let mut bench = Bench::<H>::start().await;
     let (Some(bad), Some(worse)) = (bench.system.refused(5), bench.system.refused(7)) else {
-        return;
+        return declared("the target refuses nothing");
     };
     bench.commit(vec![bench.upsert(1, 1)]).await;
     let mut changes: Vec<Change> = (1..10).map(|id| bench.upsert(id, 2)).collect();
@@ -214,16 +287,25 @@ pub async fn bad_records_among_good_are_named_and_nothing_is_written<H: SinkHarn
         bench.sink.apply(&batch).await,
         "apply a batch with bad records",
     );
-    if bench.sink.limits().progress {
-        let Receipt::RolledBack(refused) = receipt else {
-            panic!("bad records were written: {receipt:?}");
-        };
-        let named: Vec<usize> = refused.iter().map(|(index, _)| *index).collect();
-        assert_eq!(named, [4, 6], "{refused:?}");
-        for (_, outcome) in &refused {
-            let said = matches!(outcome, Outcome::Rejected { reason } if !reason.is_empty());
-            assert!(said, "a refusal gives its reason: {outcome:?}");
+    let refused: Vec<(usize, Outcome)> = match receipt {
+        Receipt::RolledBack(refused) => refused,
+        Receipt::Committed(outcomes) if !bench.sink.limits().progress => {
+            let applied = |outcome: &Outcome| matches!(outcome, Outcome::Applied { .. });
+            outcomes
+                .into_iter()
+                .enumerate()
+                .filter(|(_, outcome)| !applied(outcome))
+                .collect()
         }
+        receipt => panic!("bad records were written: {receipt:?}"),
+    };
+    let named: Vec<usize> = refused.iter().map(|(index, _)| *index).collect();
+    assert_eq!(named, [4, 6], "{refused:?}");
+    for (_, outcome) in &refused {
+        let said = matches!(outcome, Outcome::Rejected { reason } if !reason.is_empty());
+        assert!(said, "a refusal gives its reason: {outcome:?}");
+    }
+    if bench.sink.limits().progress {
         bench.expect().await;
         assert_eq!(bench.stored().await, bench.reached);
     }
@@ -240,6 +322,7 @@ pub async fn an_apply_that_is_dropped_anywhere_can_be_repeated<H: SinkHarness>()
         let changes: Vec<Change> = (0..40)
             .map(|id| bench.upsert(id, version))
             .chain([bench.delete(version), bench.upsert(100 + version, 1)])
+            .filter(can_apply::<H>)
             .collect();
         let batch = bench.batch(changes);
         // Even rounds count polls; odd ones cut at a moment.
@@ -370,6 +453,11 @@ pub async fn unchanged_cells_leave_their_columns<H: SinkHarness>() {
 /// The old row goes in the same batch, also where a row of the new key exists already.
 pub async fn a_key_change_moves_the_row<H: SinkHarness>() {
     let mut bench = Bench::<H>::start().await;
+    if !H::manifest().key_changes {
+        declared("a record keeps its key");
+        bench.commit(vec![bench.upsert(1, 1)]).await;
+        return bench.refuse(bench.rekey(1, 50, 2)).await;
+    }
     bench
         .commit((1..8).map(|id| bench.upsert(id, 1)).collect())
         .await;
@@ -398,8 +486,8 @@ pub async fn a_key_change_moves_the_row<H: SinkHarness>() {
 /// Each flow finds its own lanes, with the positions it stored.
 pub async fn progress_is_read_back_by_flow<H: SinkHarness>() {
     let mut bench = Bench::<H>::start().await;
-    if !bench.sink.limits().progress {
-        return;
+    if !H::manifest().is_transactional() {
+        return declared("the sink keeps no progress");
     }
     bench.commit(vec![bench.upsert(1, 1)]).await;
     let lane = |lane: &str, expected, reached| LaneProgress {
@@ -432,6 +520,11 @@ pub async fn a_truncate_empties_the_table<H: SinkHarness>() {
     bench
         .commit((0..20).map(|id| bench.upsert(id, 1)).collect())
         .await;
+    if !H::manifest().truncates {
+        declared("a table cannot be emptied at once");
+        let truncate = bench.change(Op::Truncated, Row::default());
+        return bench.refuse(truncate).await;
+    }
     bench
         .commit(vec![
             bench.change(Op::Truncated, Row::default()),
