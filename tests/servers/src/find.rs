@@ -24,6 +24,15 @@ pub const MARIADB_BIN: &str = "LOCKSTEP_MARIADB_BIN";
 /// Names a Python interpreter that can `import nats`.
 pub const PYTHON: &str = "LOCKSTEP_PYTHON";
 
+/// Names a Python interpreter that can `import localstripe`.
+pub const LOCALSTRIPE: &str = "LOCKSTEP_LOCALSTRIPE";
+
+/// Names the folder of the npm package stripe-stateful-mock.
+pub const STRIPE_MOCK: &str = "LOCKSTEP_STRIPE_MOCK";
+
+/// Names the program backlot.
+pub const BACKLOT: &str = "LOCKSTEP_BACKLOT";
+
 /// The oldest nats-server that Lockstep works with.
 pub const NATS_MIN: (u32, u32) = (2, 15);
 
@@ -188,6 +197,35 @@ pub fn python() -> Option<PathBuf> {
     let mut import = Command::new(&candidate);
     let imports = import.args(["-c", "import nats"]).output().ok()?;
     imports.status.success().then_some(candidate)
+}
+
+/// A Python interpreter that can `import localstripe`: the named one, or the installed one.
+#[must_use]
+pub fn localstripe() -> Option<PathBuf> {
+    named(LOCALSTRIPE)
+        .or_else(|| tools().map(|tools| tools.join("localstripe/bin/python")))
+        // The package's own program is the last thing that is installed.
+        .filter(|python| python.with_file_name("localstripe").is_file())
+}
+
+/// The folder of stripe-stateful-mock, where node is there to run it: the named one, or the installed one.
+#[must_use]
+pub fn stripe_mock() -> Option<PathBuf> {
+    on_path("node")?;
+    named(STRIPE_MOCK)
+        .or_else(|| {
+            let tools = tools()?;
+            Some(tools.join("stripe-stateful-mock/node_modules/stripe-stateful-mock"))
+        })
+        .filter(|folder| folder.join("package.json").is_file())
+}
+
+/// The program backlot: the named one, or the installed one.
+#[must_use]
+pub fn backlot() -> Option<PathBuf> {
+    named(BACKLOT)
+        .or_else(|| tools().map(|tools| tools.join("backlot/bin/backlot")))
+        .filter(|program| program.is_file())
 }
 
 fn named(variable: &str) -> Option<PathBuf> {
