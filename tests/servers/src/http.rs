@@ -20,12 +20,31 @@ pub(crate) struct Answer {
 
 /// Asks `http://127.0.0.1:port/path`.
 pub(crate) fn get(port: u16, path: &str) -> Result<Answer> {
+    ask(
+        port,
+        &format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"),
+    )
+}
+
+/// Sends JSON to `http://127.0.0.1:port/path`.
+pub(crate) fn post(port: u16, path: &str, body: &str) -> Result<Answer> {
+    let length = body.len();
+    ask(
+        port,
+        &format!(
+            "POST {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+/// Sends a whole request.
+fn ask(port: u16, request: &str) -> Result<Answer> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_write_timeout(Some(DEADLINE))?;
     // Version 1.0: the answer ends where the connection ends, and is not cut into chunks.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
+    stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(ANSWER_MAX).read_to_end(&mut bytes)?;
     read(&String::from_utf8_lossy(&bytes))

@@ -1,6 +1,6 @@
 //! Real servers for tests, the demo and the benchmarks.
 //!
-//! Owns finding nats-server, PostgreSQL, MariaDB, mongod and stand-ins of business systems on this machine, starting them on free loopback ports in a temporary folder, and ending them.
+//! Owns finding databases, brokers, business systems and stand-ins of such on this machine, starting them on free loopback ports in a temporary folder, and ending them.
 //! It knows nothing of Lockstep, and it blocks: a test in async code may call it all the same, because a start takes about a second.
 //!
 //! Invariants: a server listens on 127.0.0.1 only; it is ended by its pid and by nothing else; neither a process nor a folder outlives
@@ -35,6 +35,7 @@ pub mod postgres;
 mod process;
 mod random;
 pub mod stripe;
+pub mod tryton;
 pub mod wait;
 
 use std::io::{Write, stderr};
