@@ -8,6 +8,8 @@ use lockstep_core::connector::Registry;
 #[must_use]
 pub fn registry() -> Registry {
     let registry = Registry::default();
+    #[cfg(feature = "clickhouse")]
+    let registry = registry.with(lockstep_clickhouse::connector());
     #[cfg(feature = "mongodb")]
     let registry = registry.with(lockstep_mongodb::connector());
     #[cfg(feature = "mysql")]

@@ -26,6 +26,8 @@ pub(crate) enum Tool {
     Mongod,
     /// The other database server and its client.
     Mariadb,
+    /// The warehouse.
+    Clickhouse,
     /// A Python interpreter with an ordinary NATS client, for the example of a subscriber.
     Python,
     /// A stand-in of Stripe that knows invoices, events and webhooks.
@@ -39,11 +41,12 @@ pub(crate) enum Tool {
 }
 
 /// Everything the tests ask for.
-pub(crate) const ALL: [Tool; 9] = [
+pub(crate) const ALL: [Tool; 10] = [
     Tool::NatsServer,
     Tool::Postgres,
     Tool::Mongod,
     Tool::Mariadb,
+    Tool::Clickhouse,
     Tool::Python,
     Tool::Localstripe,
     Tool::StripeMock,
@@ -108,6 +111,7 @@ impl Tool {
             Tool::Postgres => "PostgreSQL",
             Tool::Mongod => "mongod",
             Tool::Mariadb => "MariaDB",
+            Tool::Clickhouse => "ClickHouse",
             Tool::Python => "nats-py",
             Tool::Localstripe => "localstripe",
             Tool::StripeMock => "stripe-stateful-mock",
@@ -122,6 +126,7 @@ impl Tool {
             Tool::Postgres => find::POSTGRES_BIN,
             Tool::Mongod => find::MONGOD,
             Tool::Mariadb => find::MARIADB_BIN,
+            Tool::Clickhouse => find::CLICKHOUSE,
             Tool::Python => find::PYTHON,
             Tool::Localstripe => find::LOCALSTRIPE,
             Tool::StripeMock => find::STRIPE_MOCK,
@@ -138,6 +143,7 @@ impl Tool {
             Tool::Mariadb => {
                 find::mariadb().and_then(|found| Some(found.server.parent()?.to_owned()))
             }
+            Tool::Clickhouse => find::clickhouse().map(|found| found.server),
             Tool::Python => find::python(),
             Tool::Localstripe => find::localstripe(),
             Tool::StripeMock => find::stripe_mock(),
@@ -171,6 +177,7 @@ impl Tool {
             Tool::StripeMock => install_npm("stripe-stateful-mock", STRIPE_MOCK)?,
             Tool::Backlot => install_package("backlot", BACKLOT)?,
             Tool::Tryton => tryton::install(&tools()?.join("tryton"))?,
+            Tool::Clickhouse => install_clickhouse()?,
         }
         self.find()
             .with_context(|| format!("installed it, but {}", self.demand()))
@@ -184,6 +191,7 @@ impl Tool {
             Tool::Mariadb => {
                 "a folder with `mariadbd` and `mariadb` is wanted, with their scripts in `../share/mysql`"
             }
+            Tool::Clickhouse => "a clickhouse-server that runs is wanted",
             Tool::Python => "an interpreter that can `import nats` is wanted",
             Tool::Localstripe => "an interpreter that can `import localstripe` is wanted",
             Tool::StripeMock => "node, and the folder of the npm package, are wanted",
@@ -310,14 +318,50 @@ fn install_mariadb() -> Result<()> {
             .current_dir(&partial),
     )
     .context(help)?;
-    for entry in fs::read_dir(&partial)? {
-        let package = entry?.path();
-        if package.extension().is_some_and(|ending| ending == "deb") {
-            step(Command::new("dpkg").arg("-x").arg(&package).arg(&partial)).context(help)?;
-        }
-    }
+    unpack(&partial, &partial).context(help)?;
     start_anew(&folder)?;
     fs::rename(&partial, &folder).context("cannot move MariaDB into its place")
+}
+
+/// Debian's package makes a user and a service, so it is unpacked and not installed, with the libraries that the system lacks.
+fn install_clickhouse() -> Result<()> {
+    let help = "help: install ClickHouse 18.16 or later by hand, and put clickhouse-server on the path or name it in LOCKSTEP_CLICKHOUSE";
+    ensure!(
+        Path::new("/etc/debian_version").exists(),
+        "this is no Debian; {help}"
+    );
+    let tools = tools()?;
+    let (folder, partial) = (tools.join("clickhouse"), tools.join("clickhouse.partial"));
+    start_anew(&partial)?;
+    let archives = partial.join("archives");
+    fs::create_dir_all(archives.join("partial"))?;
+    let download = || {
+        let mut download = apt("install");
+        let place = format!("Dir::Cache::archives={}", archives.display());
+        download.args(["--download-only", "-o", "Debug::NoLocking=1", "-o", &place]);
+        step(download.arg("clickhouse-server"))
+    };
+    download()
+        .or_else(|_| {
+            step(&mut apt("update"))?;
+            download()
+        })
+        .context(help)?;
+    unpack(&archives, &partial).context(help)?;
+    fs::remove_dir_all(&archives)?;
+    start_anew(&folder)?;
+    fs::rename(&partial, &folder).context("cannot move ClickHouse into its place")
+}
+
+/// Unpacks the packages of a folder, without anything that installing them would do.
+fn unpack(packages: &Path, into: &Path) -> Result<()> {
+    for entry in fs::read_dir(packages)? {
+        let package = entry?.path();
+        if package.extension().is_some_and(|ending| ending == "deb") {
+            step(Command::new("dpkg").arg("-x").arg(&package).arg(into))?;
+        }
+    }
+    Ok(())
 }
 
 fn apt(what: &str) -> Command {

@@ -3,6 +3,7 @@
 //! A finder answers nothing when its server is missing; whether that is a skip or a failure is for its caller.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,6 +21,9 @@ pub const MONGOD: &str = "LOCKSTEP_MONGOD";
 
 /// Names the folder with the MariaDB binaries to use: the unpacked package's `usr`, or a folder that holds the programs.
 pub const MARIADB_BIN: &str = "LOCKSTEP_MARIADB_BIN";
+
+/// Names the clickhouse-server to use.
+pub const CLICKHOUSE: &str = "LOCKSTEP_CLICKHOUSE";
 
 /// Names a Python interpreter that can `import nats`.
 pub const PYTHON: &str = "LOCKSTEP_PYTHON";
@@ -189,6 +193,52 @@ fn mariadb_below(folder: &Path) -> Option<Mariadb> {
         client: first(&["bin/mariadb", "mariadb"])?,
         share: first(&scripts)?.parent()?.to_owned(),
     })
+}
+
+/// A ClickHouse server, and where its libraries are when it was only unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clickhouse {
+    /// The server.
+    pub server: PathBuf,
+    /// What the loader has to be told.
+    pub libraries: Option<OsString>,
+}
+
+/// A ClickHouse server that runs here: the named one, one on the path, or an installed one.
+#[must_use]
+pub fn clickhouse() -> Option<Clickhouse> {
+    let plain = |server| Clickhouse {
+        server,
+        libraries: None,
+    };
+    let candidates = match named(CLICKHOUSE) {
+        Some(program) => vec![plain(program)],
+        None => {
+            let unpacked = tools().and_then(|tools| {
+                let root = tools.join("clickhouse");
+                let places = ["usr/lib", "lib"].map(|lib| {
+                    let machine = format!("{}-linux-gnu", env::consts::ARCH);
+                    root.join(lib).join(machine)
+                });
+                Some(Clickhouse {
+                    server: root.join("usr/sbin/clickhouse-server"),
+                    libraries: Some(env::join_paths(places).ok()?),
+                })
+            });
+            let on_path = on_path("clickhouse-server").map(plain);
+            on_path.into_iter().chain(unpacked).collect()
+        }
+    };
+    let runs = |found: &Clickhouse| {
+        let mut version = Command::new(&found.server);
+        if let Some(libraries) = &found.libraries {
+            version.env("LD_LIBRARY_PATH", libraries);
+        }
+        // The oldest servers know no `--version` and say so; 127 is the loader's word for a missing library.
+        let output = version.arg("--version").output();
+        output.is_ok_and(|output| output.status.code() != Some(127))
+    };
+    candidates.into_iter().find(runs)
 }
 
 /// A Python interpreter that can `import nats`: the named one, or the installed one.

@@ -25,6 +25,7 @@
 
 pub mod backlot;
 pub mod certificates;
+pub mod clickhouse;
 pub mod find;
 mod http;
 pub mod mariadb;
