@@ -11,6 +11,7 @@ mod things;
 mod away;
 mod business;
 mod canary;
+mod company;
 mod delivery;
 mod direct;
 mod evolve;

@@ -25,7 +25,7 @@ impl Reading<'_> {
     pub(super) fn query(
         &mut self,
         system: &str,
-        capture: Option<CaptureText>,
+        (capture, is_asked): (Option<CaptureText>, bool),
         text: Option<QueryText>,
     ) -> Option<Query> {
         if capture != Some(CaptureText::Query) {
@@ -55,7 +55,7 @@ impl Reading<'_> {
             );
         }
         let tables = text.tables.into_iter().map(|(name, table)| {
-            let said = self.query_table(system, &name, table);
+            let said = self.query_table(system, &name, table, is_asked);
             (name, said)
         });
         Some(Query {
@@ -115,10 +115,17 @@ impl Reading<'_> {
         }
     }
 
-    fn query_table(&mut self, system: &str, name: &str, text: QueryTableText) -> QueryTable {
+    /// `is_asked` says that the connector knows by itself what grows, or keeps a journal.
+    fn query_table(
+        &mut self,
+        system: &str,
+        name: &str,
+        text: QueryTableText,
+        is_asked: bool,
+    ) -> QueryTable {
         let path = ["systems", system, "query", "tables", name];
         let here = [system, "query", "tables", name];
-        if text.watermark.is_none() {
+        if text.watermark.is_none() && !is_asked {
             for (key, written) in [
                 ("overlap", text.overlap.is_some()),
                 ("sweep", text.sweep.is_some()),

@@ -473,7 +473,7 @@ impl Reading<'_> {
         let connector = self.registry.get(&text.connector);
         let is_asked = connector.is_ok_and(|connector| connector.is_only_read());
         let capture = text.capture.or(is_asked.then_some(CaptureText::Query));
-        let query = self.query(&name, capture, text.query);
+        let query = self.query(&name, (capture, is_asked), text.query);
         System {
             name,
             connector: text.connector,
