@@ -430,6 +430,7 @@ fn every_code_has_a_page_and_every_page_a_code() {
         include_str!("read.rs"),
         include_str!("schema.rs"),
         include_str!("text.rs"),
+        include_str!("../links/mod.rs"),
     ]
     .concat();
     for (code, page) in CODES {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use lockstep_core::capture::listing::Share;
 use lockstep_core::capture::watermark::Overlap;
 use lockstep_core::connector::{
-    Call, Control, DynSource, Feed, Filter, Heard, News, Notice, Noticed, OpenContext, Page,
-    Reader, Reads, Sign, feed,
+    Call, Control, DynSource, Feed, Filter, Heard, News, Noticed, OpenContext, Page, Reader, Reads,
+    Sign, feed,
 };
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::position::{Mark, Position};
@@ -20,6 +20,7 @@ use proptest::prelude::*;
 mod known;
 mod notices;
 
+use self::notices::{Journal, notice};
 use super::source::QuerySource;
 use super::{Query, QueryTable};
 use crate::log::Log;
@@ -35,17 +36,6 @@ type State = (String, i64);
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<BTreeMap<i64, State>>>, Arc<Mutex<Journal>>);
 
-/// What the system says of its records beside showing them.
-#[derive(Default)]
-struct Journal {
-    /// Whether it keeps one.
-    is_kept: bool,
-    /// The records that it names.
-    named: Vec<i64>,
-    /// How many of them it has forgotten.
-    forgotten: usize,
-}
-
 impl Memory {
     fn rows(&self) -> MutexGuard<'_, BTreeMap<i64, State>> {
         self.0.lock().unwrap()
@@ -57,13 +47,6 @@ impl Memory {
 
     fn put(&self, id: i64, state: &str, at: i64) {
         self.rows().insert(id, (state.to_owned(), at));
-    }
-}
-
-fn notice(id: i64) -> Notice {
-    Notice {
-        table: "orders".to_owned(),
-        key: vec![Value::Int(id)],
     }
 }
 

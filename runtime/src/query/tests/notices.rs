@@ -4,11 +4,29 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lockstep_core::connector::{Call, News};
-use lockstep_core::{Kind, Op};
+use lockstep_core::connector::{Call, News, Notice};
+use lockstep_core::{Kind, Op, Value};
 
 use super::Case;
 use crate::query::{QueryTable, notices};
+
+/// What the system says of its records beside showing them.
+#[derive(Default)]
+pub(super) struct Journal {
+    /// Whether it keeps one.
+    pub(super) is_kept: bool,
+    /// The records that it names.
+    pub(super) named: Vec<i64>,
+    /// How many of them it has forgotten.
+    pub(super) forgotten: usize,
+}
+
+pub(super) fn notice(id: i64) -> Notice {
+    Notice {
+        table: "orders".to_owned(),
+        key: vec![Value::Int(id)],
+    }
+}
 
 /// Seldom enough that only notices tell anything during a test.
 const NEVER: Option<Duration> = Some(Duration::from_secs(3600));
