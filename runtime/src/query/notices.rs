@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use lockstep_core::Op;
 use lockstep_core::capture::listing::{Known, token};
 use lockstep_core::connector::{Call, DynReader, Heard, Notice};
 use lockstep_core::error::{Error, Kind, Result};
 use lockstep_core::value::Value;
+use lockstep_core::{Op, Row};
 
 use super::known::{Note, Recent, Save, Saves, Store};
 use super::list::ASK_MAX;
@@ -135,6 +135,7 @@ impl Run<'_> {
         self.reading.next_chunk();
         let (mut changes, mut told) = (Vec::new(), Vec::new());
         self.recent(table).await?;
+        let mut names = self.names_of(table, &rows).await?;
         for row in rows {
             let key = token(&table.key_of(&row));
             gone.remove(&key);
@@ -143,7 +144,7 @@ impl Run<'_> {
             if noted.is_some_and(|noted| noted.hash == known.hash) {
                 continue;
             }
-            let noted = noted.cloned();
+            let noted = noted.cloned().or_else(|| names.remove(&key));
             told.push(Note::told(known));
             let mark = self.reading.next();
             changes.push(table.upsert(Op::Updated, row, noted.as_ref(), mark));
@@ -180,6 +181,29 @@ impl Run<'_> {
         saves.ahead.extend(more.ahead);
         saves.after.extend(more.after);
         self.tell(changes, saves).await
+    }
+
+    /// By key, how rows were named when a listing saw them, where more than the key names a row: one that gets another name is not left under the older one.
+    pub(super) async fn names_of(
+        &mut self,
+        table: &Table,
+        rows: &[Row],
+    ) -> Result<BTreeMap<String, Known>> {
+        if !table.may_be_renamed() {
+            return Ok(BTreeMap::new());
+        }
+        let recent = self.recent(table).await?;
+        let keys = rows.iter().map(|row| token(&table.key_of(row)));
+        let keys: BTreeSet<String> = keys.filter(|key| recent.get(key).is_none()).collect();
+        if keys.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let index = self.store.index(table).await?;
+        let paged = self.in_pages(table, &index.pages, &keys).await?;
+        let named = paged.into_iter();
+        Ok(named
+            .map(|(_, known)| (token(&known.name[..table.keys()]), known))
+            .collect())
     }
 
     /// The rows of these keys that pages have, with the numbers of the pages.

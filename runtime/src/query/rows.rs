@@ -174,9 +174,14 @@ impl Table {
         }
     }
 
+    /// Whether more than the key names a row, so that its record may get another name.
+    pub(super) fn may_be_renamed(&self) -> bool {
+        self.names > self.keys
+    }
+
     /// What names a row of which only the key is known; none where the key does not name the record.
     pub(super) fn named_by_key(&self, key: &[Value]) -> Option<Known> {
-        (self.names == self.keys).then(|| Known {
+        (!self.may_be_renamed()).then(|| Known {
             name: key.to_vec(),
             hash: UNSURE,
         })

@@ -56,6 +56,7 @@ impl Run<'_> {
             let forgotten = recent.map(|recent| recent.keep(&self.store, &name, |_| false));
             saves.ahead = forgotten.transpose()?.unwrap_or_default();
         }
+        let mut names = self.names_of(table, &rows).await?;
         for row in rows {
             let Some(value) = table.watermark_of(&row).cloned() else {
                 continue;
@@ -76,9 +77,10 @@ impl Run<'_> {
             if noted.is_some_and(|noted| noted.hash == known.hash) {
                 continue;
             }
+            let before = noted.cloned().or_else(|| names.remove(&token(&key)));
             told.push(Note::told(known));
             let place = self.reading.next();
-            changes.push(table.upsert(Op::Updated, row, None, place));
+            changes.push(table.upsert(Op::Updated, row, before.as_ref(), place));
         }
         self.remember(table, told, &mut saves).await?;
         if is_last {

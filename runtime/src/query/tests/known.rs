@@ -37,6 +37,34 @@ async fn a_row_that_lives_between_two_sweeps_only_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_record_that_gets_another_name_is_told_with_the_one_before() {
+    let mut case = Case::new(watermark(Some(Duration::from_secs(3600)))).await;
+    case.names.insert("state".to_owned());
+    for id in 0..20 {
+        case.memory.put(id, &format!("name {id}"), 100);
+    }
+    let mut life = case.start();
+    let read = News::Read("orders".to_owned());
+    case.until(&mut life, |case| {
+        case.news.contains(&read) && case.is_equal()
+    })
+    .await;
+    // Long after the copy, so that only its pages know the name.
+    for at in [2000, 3000] {
+        for id in [3, 12] {
+            case.memory.put(id, &format!("name {id} of {at}"), at);
+        }
+        case.until(&mut life, Case::is_equal).await;
+    }
+    life.end().await;
+    for id in [3, 12] {
+        for before in [format!("name {id}"), format!("name {id} of 2000")] {
+            assert!(case.renamed.contains(&(id, before)), "{:?}", case.renamed);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_row_that_comes_back_as_it_was_is_told_again() {
     let mut case = Case::new(watermark(Some(Duration::from_millis(20)))).await;
     for id in 0..9 {
