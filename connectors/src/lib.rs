@@ -10,6 +10,8 @@ pub fn registry() -> Registry {
     let registry = Registry::default();
     #[cfg(feature = "clickhouse")]
     let registry = registry.with(lockstep_clickhouse::connector());
+    #[cfg(feature = "http")]
+    let registry = registry.with(lockstep_http::connector());
     #[cfg(feature = "mongodb")]
     let registry = registry.with(lockstep_mongodb::connector());
     #[cfg(feature = "mysql")]

@@ -6,6 +6,7 @@
 //! What the runtime promises an author: one `run` per source at a time, `apply` never concurrently for the same lane, positions stored only after what they cover is durable.
 //! What an author promises: see the traits.
 
+mod described;
 mod emitter;
 mod erased;
 mod filter;
@@ -28,6 +29,7 @@ use crate::position::Position;
 use crate::shape::{Column, Row, Shape};
 use crate::value::Value;
 
+pub use described::{CODES, FindSecret, Trial, Tried, TriedTable, TryFile};
 pub use emitter::{Control, Emitted, Emitter, Feed, News, Slot, feed};
 pub use erased::{Boxed, DynReader, DynSink, DynSource};
 pub use filter::{Filter, Parts, Reads, Sign};

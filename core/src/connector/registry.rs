@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 
+use super::described::TryFile;
 use super::erased::{Boxed, DynReader, DynSink, DynSource};
 use super::{OpenContext, RawConfig, Reader, Sink, Source};
 use crate::diagnostic::suggestion;
@@ -34,6 +35,8 @@ pub struct Connector {
     transactions: bool,
     sink: Option<Open<dyn DynSink>>,
     reader: Option<Open<dyn DynReader>>,
+    /// The schema of the files that describe its systems, and how one is tried.
+    described: Option<(serde_json::Value, TryFile)>,
 }
 
 impl Connector {
@@ -49,6 +52,7 @@ impl Connector {
             transactions: false,
             sink: None,
             reader: None,
+            described: None,
         }
     }
 
@@ -110,6 +114,20 @@ impl Connector {
             })
         }));
         self
+    }
+
+    /// Says that a file describes each of its systems, and how one is tried.
+    #[must_use]
+    pub fn described_by<D: schemars::JsonSchema>(mut self, try_file: TryFile) -> Self {
+        self.described = Some((schemars::schema_for!(D).to_value(), try_file));
+        self
+    }
+
+    /// The schema of the files that describe its systems, and how one is tried; none where settings say it all.
+    #[must_use]
+    pub fn description(&self) -> Option<(&serde_json::Value, TryFile)> {
+        let (schema, try_file) = self.described.as_ref()?;
+        Some((schema, *try_file))
     }
 
     /// What it offers, in words: `source`, `sink`, `reader`.

@@ -1,10 +1,14 @@
-//! `lockstep connectors`: what this binary was built with.
+//! `lockstep connectors`: what this binary was built with, and trying a file that describes a system.
+
+mod trial;
 
 use lockstep_core::connector::Connector;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Context, Exit};
+
+pub(super) use trial::Tried;
 
 /// Show the connectors of this binary and their settings
 #[derive(Debug, clap::Args)]
@@ -23,7 +27,11 @@ enum What {
     Schema {
         /// The connector
         name: String,
+        /// The schema of the files that describe its systems instead
+        #[arg(long)]
+        description: bool,
     },
+    Try(trial::Args),
 }
 
 /// The result of `lockstep connectors list --json`.
@@ -45,11 +53,12 @@ struct Line<'a> {
 }
 
 impl Args {
-    pub(super) fn run(self, cx: &Context) -> Exit {
+    pub(super) async fn run(self, cx: &Context) -> Exit {
         match self.what {
             What::List => list(cx),
-            What::Schema { name } => match cx.registry.get(&name) {
-                Ok(connector) => schema(cx, connector),
+            What::Try(args) => args.run(cx).await,
+            What::Schema { name, description } => match cx.registry.get(&name) {
+                Ok(connector) => schema(cx, connector, description),
                 Err(error) => cx.unknown(
                     error.to_string(),
                     error.help_text().unwrap_or_default().to_owned(),
@@ -82,11 +91,24 @@ fn list(cx: &Context) -> Exit {
     Exit::Clean
 }
 
-fn schema(cx: &Context, connector: &Connector) -> Exit {
+fn schema(cx: &Context, connector: &Connector, description: bool) -> Exit {
+    let schema = match (description, connector.description()) {
+        (false, _) => &connector.schema,
+        (true, Some((schema, _))) => schema,
+        (true, None) => {
+            return cx.unknown(
+                format!(
+                    "no file describes systems of connector `{}`",
+                    connector.name
+                ),
+                "leave out --description: its settings say it all".to_owned(),
+            );
+        }
+    };
     if cx.output.is_json() {
-        cx.output.json(&connector.schema);
+        cx.output.json(schema);
     } else {
-        let text = serde_json::to_string_pretty(&connector.schema);
+        let text = serde_json::to_string_pretty(schema);
         cx.output.text(&text.unwrap_or_default());
     }
     Exit::Clean

@@ -154,7 +154,7 @@ impl Command {
             Command::Verify(args) => args.run(cx).await,
             Command::Quarantine(args) => args.run(cx).await,
             Command::Map(args) => args.run(cx).await,
-            Command::Connectors(args) => args.run(cx),
+            Command::Connectors(args) => args.run(cx).await,
             Command::Contract(args) => args.run(cx).await,
             Command::Explain(args) => args.run(cx),
             Command::Completions(args) => args.run(cx),

@@ -16,6 +16,10 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
             printed::<connectors::Listed<'_>>(),
         ),
         (
+            "outputs/connectors-try.schema.json",
+            printed::<connectors::Tried>(),
+        ),
+        (
             "outputs/contract-approve.schema.json",
             printed::<contract::approve::Approved>(),
         ),

@@ -2,7 +2,7 @@
 //!
 //! The pages stand beside the code that gives them; this module only brings the tables together.
 
-use lockstep_core::{contract, gate};
+use lockstep_core::{connector, contract, gate};
 
 use crate::{
     canary, cli, config, contract as files, control, inbox, log, quarantine, query, versions,
@@ -14,6 +14,7 @@ const TABLES: &[&[(&str, &str)]] = &[
     contract::migrate::CODES,
     versions::CODES,
     gate::CODES,
+    connector::CODES,
     config::CODES,
     cli::CODES,
     log::CODES,
