@@ -12,6 +12,8 @@ pub fn registry() -> Registry {
     let registry = registry.with(lockstep_clickhouse::connector());
     #[cfg(feature = "http")]
     let registry = registry.with(lockstep_http::connector());
+    #[cfg(feature = "hubspot")]
+    let registry = registry.with(lockstep_hubspot::connector());
     #[cfg(feature = "mongodb")]
     let registry = registry.with(lockstep_mongodb::connector());
     #[cfg(feature = "mysql")]

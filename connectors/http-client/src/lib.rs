@@ -13,6 +13,7 @@ mod settings;
 mod tls;
 mod wait;
 
+pub mod listing;
 pub mod sign;
 
 pub use answer::Answer;

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use lockstep_core::{Decimal, Row, Type, Value};
 use serde_json::Value as Json;
 
-use crate::table::{Item, Table};
+use crate::table::Item;
 
 /// How values of a column stand in objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,19 +172,6 @@ fn shortest(number: &Decimal) -> String {
 pub(crate) fn written(object: &Json, item: &Item) -> Written {
     let value = cell(object, item);
     write(&value, item).unwrap_or_else(|_| Written::Plain(value.to_string()))
-}
-
-/// Every value of an object's columns that a message could quote.
-pub(crate) fn row_of(
-    object: &Json,
-    table: &Table,
-    columns: &[String],
-) -> lockstep_core::Result<Row> {
-    let items = columns
-        .iter()
-        .map(|column| table.item(column))
-        .collect::<lockstep_core::Result<Vec<_>>>()?;
-    Ok(row(object, &items))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod convert;
 mod form;
 mod hear;
 mod journal;
-mod listing;
 mod lookup;
 mod reader;
 mod sink;

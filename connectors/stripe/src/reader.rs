@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use lockstep_core::connector::{Call, Finding, Heard, Noticed, OpenContext, Page, Reader};
 use lockstep_core::{Error, Result, Row, Shape, Value};
+use lockstep_http_client::listing::{Listing, columns_of};
 use serde_json::Value as Json;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -15,7 +16,6 @@ use crate::config::Config;
 use crate::convert::{self, text};
 use crate::hear;
 use crate::journal;
-use crate::listing::{Listing, columns_of};
 use crate::lookup::Lookup;
 use crate::table::{ID, Item, Table};
 
@@ -143,7 +143,7 @@ impl Reader for StripeReader {
             _ => return Err(unkeyed(&table, &key.join(", "))),
         };
         let objects = self.api.objects(table.kind, ids, &expand).await?;
-        self.remember(&table, &objects).await?;
+        self.remember(&table, &expand, &objects)?;
         let is_wanted = |object: &Json| {
             // What the search found may have been changed since it looked.
             let value = table.item(&key[0]).map(|item| convert::cell(object, &item));
@@ -162,6 +162,7 @@ impl StripeReader {
     async fn list(&self, table: &Table, columns: Vec<String>, key: &[String]) -> Result<Listing> {
         let items = items(table, &columns)?;
         let expand = expansions(table, &items, "data.");
+        let bare = expansions(table, &items, "");
         let name = table.kind.table.to_owned();
         self.fresh().insert(name.clone(), HashMap::new());
         let mut parameters: Vec<(&str, String)> = table
@@ -191,14 +192,23 @@ impl StripeReader {
         .await?;
         let fresh = self.fresh().remove(&name).unwrap_or_default();
         for (id, object) in fresh {
-            let row = object.map(|object| convert::row(&object, &items));
-            listing.put(&id, row);
+            // What was read meanwhile may not have been expanded as this listing is.
+            let object = match object {
+                Some(_) if !bare.is_empty() => self.api.object(table.kind, &id, &bare).await?,
+                object => object,
+            };
+            listing.put(&id, object.map(|object| convert::row(&object, &items)));
         }
         Ok(listing)
     }
 
-    /// Takes note of objects that were read by their ids.
-    async fn remember(&self, table: &Table, objects: &[(String, Option<Json>)]) -> Result<()> {
+    /// Takes note of objects that were read by their ids, with these paths expanded.
+    fn remember(
+        &self,
+        table: &Table,
+        expanded: &[String],
+        objects: &[(String, Option<Json>)],
+    ) -> Result<()> {
         if let Some(fresh) = self.fresh().get_mut(table.kind.table) {
             fresh.extend(objects.iter().cloned());
         }
@@ -206,20 +216,28 @@ impl StripeReader {
         let Ok(mut listings) = self.listings.try_lock() else {
             return Ok(());
         };
-        for ((name, columns, _), listing) in listings.iter_mut() {
-            if name != table.kind.table {
+        let mut lacking = Vec::new();
+        for (ordered, listing) in listings.iter_mut() {
+            if ordered.0 != table.kind.table {
+                continue;
+            }
+            let items = items(table, listing.columns())?;
+            if expansions(table, &items, "")
+                .iter()
+                .any(|path| !expanded.contains(path))
+            {
+                lacking.push(ordered.clone());
                 continue;
             }
             for (id, object) in objects {
-                let row = match object {
-                    Some(object) => Some(convert::row_of(object, table, columns)?),
-                    None => None,
-                };
-                if row.is_none() || listing.columns() == columns.as_slice() {
-                    listing.put(id, row);
-                }
+                listing.put(
+                    id,
+                    object.as_ref().map(|object| convert::row(object, &items)),
+                );
             }
         }
+        // Those are read anew.
+        listings.retain(|ordered, _| !lacking.contains(ordered));
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use lockstep_core::connector::{Connector, RawConfig};
 use lockstep_core::{Column, Row, Shape, Type, Value};
 use lockstep_servers::stripe::Kind;
 use lockstep_servers::{find, skip};
-use lockstep_tests::{ReaderHarness, SinkHarness, System};
+use lockstep_tests::{Manifest, ReaderHarness, SinkHarness, System};
 use serde_json::{Value as Json, json};
 
 mod on_localstripe {
@@ -62,6 +62,18 @@ impl<const LOCAL: bool> System for Customers<LOCAL> {
             json!({ "customers": { "metadata.crm_id": "text", "metadata.tier": "text" } });
         self.0
             .config(&json!({ "columns": columns, "page_max": 10 }))
+    }
+
+    fn manifest() -> Manifest {
+        Manifest {
+            key_changes: true,
+            truncates: true,
+            bounds: true,
+            growing: false,
+            journal: true,
+            calls: true,
+            ..Manifest::API
+        }
     }
 
     fn tables(&self) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lockstep_core::capture::listing::Share;
 use lockstep_core::capture::watermark::Overlap;
 use lockstep_core::connector::{
-    Control, DynSource, Feed, Filter, News, OpenContext, Reader, Reads, Sign, feed,
+    Control, DynSource, Feed, Filter, News, OpenContext, Reads, Sign, feed,
 };
 use lockstep_core::error::Result;
 use lockstep_core::position::{Mark, Position};

@@ -11,6 +11,9 @@ use anyhow::{Context, Result, ensure};
 use crate::process::Supervised;
 use crate::{find, http, port, skip};
 
+/// The token of somebody who may see every record.
+pub const TOKEN: &str = "admin-service-token";
+
 /// How long it may take until it is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(90);
 

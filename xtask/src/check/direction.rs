@@ -23,7 +23,7 @@ enum Area {
     Kit,
     /// The business systems of the demo; they execute the runtime and never link it.
     Stage,
-    /// Real servers, found and started for tests.
+    /// Real servers, found and started for tests, and simulators of systems that no registry has.
     Servers,
     Tasks,
 }
@@ -38,7 +38,7 @@ impl Area {
             "schemas" => Area::Schemas,
             "tests" => Area::Kit,
             "tests/business" => Area::Stage,
-            "tests/servers" => Area::Servers,
+            "tests/servers" | "tests/simulators" => Area::Servers,
             "xtask" => Area::Tasks,
             _ if folder.starts_with("connectors/") => Area::Connector,
             _ => return None,

@@ -1,7 +1,7 @@
 //! A listing: the rows of a table in the order of a key, held while they are read page by page.
 //!
-//! Stripe lists objects in an order of its own, which nothing but the objects themselves tells; a key that is gone has no place in it, and rows move between pages while they are read.
-//! So a listing is taken whole, every object once, and put in order here: any key has a place then, be there a row or not.
+//! Many APIs list records in an order of their own, which nothing but the records themselves tells; a key that is gone has no place in it, and rows move between pages while they are read.
+//! So a listing is taken whole, every record once, and put in order here: any key has a place then, be there a row or not.
 //! What is read again by its id meanwhile takes the place of what was listed, so that no page tells an older state than one that was told already.
 
 use std::cmp::Ordering;
@@ -13,11 +13,11 @@ use lockstep_core::{Row, Value};
 
 /// A key that can be put in order with others.
 #[derive(Clone, Debug)]
-pub(crate) struct Key(pub(crate) Vec<Value>);
+pub struct Key(Vec<Value>);
 
 /// The rows of a table.
 #[derive(Debug)]
-pub(crate) struct Listing {
+pub struct Listing {
     /// What its rows hold: the columns that were asked for, then those of the key and of filters, then the id.
     columns: Vec<String>,
     /// The columns of the key among them.
@@ -32,7 +32,8 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// An empty listing of rows with these columns, the last of which is the id, in the order of some of them.
-    pub(crate) fn new(columns: Vec<String>, key: &[String]) -> Listing {
+    #[must_use]
+    pub fn new(columns: Vec<String>, key: &[String]) -> Listing {
         let place = |name: &String| columns.iter().position(|column| column == name);
         Listing {
             key: key.iter().filter_map(place).collect(),
@@ -44,22 +45,31 @@ impl Listing {
     }
 
     /// What its rows hold.
-    pub(crate) fn columns(&self) -> &[String] {
+    #[must_use]
+    pub fn columns(&self) -> &[String] {
         &self.columns
     }
 
     /// How many rows it has.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.ids.len()
     }
 
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
     /// When it was last read.
-    pub(crate) fn used(&self) -> Instant {
+    #[must_use]
+    pub fn used(&self) -> Instant {
         self.used
     }
 
     /// Puts a row in its place, or takes it away where there is none any more.
-    pub(crate) fn put(&mut self, id: &str, row: Option<Row>) {
+    pub fn put(&mut self, id: &str, row: Option<Row>) {
         if let Some(before) = self.ids.remove(id) {
             self.rows.remove(&before);
         }
@@ -77,7 +87,7 @@ impl Listing {
     }
 
     /// A page of its rows, each with the columns that are asked for.
-    pub(crate) fn page(&mut self, page: &Page<'_>) -> Vec<Row> {
+    pub fn page(&mut self, page: &Page<'_>) -> Vec<Row> {
         self.used = Instant::now();
         let wanted = |row: &&Row| {
             page.filter.is_none_or(|filter| {
@@ -118,7 +128,8 @@ impl Listing {
 }
 
 /// The columns that a filter looks at and a page does not ask for, and those of its key, then the id.
-pub(crate) fn columns_of(page: &Page<'_>, id: &str) -> Vec<String> {
+#[must_use]
+pub fn columns_of(page: &Page<'_>, id: &str) -> Vec<String> {
     let mut columns = page.columns.to_vec();
     let mut others: BTreeSet<&str> = page.key.iter().map(String::as_str).collect();
     others.extend(page.filter.iter().flat_map(|filter| filter.columns()));
@@ -132,7 +143,7 @@ pub(crate) fn columns_of(page: &Page<'_>, id: &str) -> Vec<String> {
 }
 
 /// Whether a row fulfils a filter.
-pub(crate) fn holds<'r>(filter: &Filter, value: &impl Fn(&str) -> Option<&'r Value>) -> bool {
+pub fn holds<'r>(filter: &Filter, value: &impl Fn(&str) -> Option<&'r Value>) -> bool {
     let known = |column: &str| value(column).filter(|value| !value.is_null());
     match filter {
         Filter::IsNull(column) => known(column).is_none(),
