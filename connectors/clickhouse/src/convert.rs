@@ -70,12 +70,19 @@ pub(crate) fn fit(form: &Form, value: &Value, version: Version) -> Result<Value,
             Value::Timestamp(at) => instant(*at, *digits),
             _ => Err(other()),
         },
-        Kind::Bytes | Kind::Json | Kind::Time | Kind::Instant | Kind::Uuid | Kind::Address => {
+        Kind::Bytes
+        | Kind::Json
+        | Kind::Day
+        | Kind::Time
+        | Kind::Instant
+        | Kind::Uuid
+        | Kind::Address => {
             let same = matches!(
                 (&form.kind, value),
                 (Kind::Bytes, Value::Bytes(_))
                     | (Kind::Json, Value::Json(_))
                     | (Kind::Time, Value::Time(_))
+                    | (Kind::Day, Value::Date(_))
                     | (Kind::Instant, Value::Timestamp(_))
                     | (Kind::Uuid, Value::Uuid(_))
                     | (Kind::Address, Value::Text(_))
@@ -245,7 +252,7 @@ fn parsed(form: &Form, text: &str, version: Version) -> Option<Value> {
             Value::Decimal(text.parse::<Decimal>().ok()?.rescale(*scale)?)
         }
         Kind::Float { .. } => Value::Float(text.parse().ok()?),
-        Kind::Date { .. } => Value::Date(day(text)?),
+        Kind::Date { .. } | Kind::Day => Value::Date(day(text)?),
         Kind::DateTime => Value::Timestamp(Timestamp::from_second(text.parse().ok()?).ok()?),
         Kind::DateTime64(digits) => {
             let count: i64 = text.parse().ok()?;

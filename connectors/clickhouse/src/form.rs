@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Time,
     /// A `String` that is marked as an instant, where the server has no type that holds it exactly.
     Instant,
+    /// A `String` that is marked as a day, where the server's days begin in 1970.
+    Day,
     /// A day: `Date`, or `Date32` where wide.
     Date { wide: bool },
     /// An instant in whole seconds.
@@ -132,7 +134,7 @@ impl Form {
             Kind::Json => Type::Json,
             Kind::Time => Type::Time,
             Kind::Instant | Kind::DateTime | Kind::DateTime64(_) => Type::Timestamp,
-            Kind::Date { .. } => Type::Date,
+            Kind::Date { .. } | Kind::Day => Type::Date,
             Kind::Uuid => Type::Uuid,
             Kind::Composite if version.has_json_text() => Type::Json,
             Kind::Composite => Type::Text,
@@ -155,6 +157,7 @@ fn marked(inner: &str, comment: &str) -> Option<Kind> {
         ("String", "bytes") => Some(Kind::Bytes),
         ("String", "json") => Some(Kind::Json),
         ("String", "time") => Some(Kind::Time),
+        ("String", "date") => Some(Kind::Day),
         ("String", "timestamp") => Some(Kind::Instant),
         _ => None,
     }
@@ -275,7 +278,7 @@ pub(crate) fn declared(
         Some(Type::Json) => ("String".to_owned(), Some("json")),
         Some(Type::Time) => ("String".to_owned(), Some("time")),
         Some(Type::Date) if version.has_date32() => ("Date32".to_owned(), None),
-        Some(Type::Date) => ("Date".to_owned(), None),
+        Some(Type::Date) => ("String".to_owned(), Some("date")),
         Some(Type::Timestamp) if version.has_datetime64() => {
             ("DateTime64(6, 'UTC')".to_owned(), None)
         }

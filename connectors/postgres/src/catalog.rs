@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of capture or of writing; only reads PostgreSQL's catalogs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lockstep_core::contract::drift::GONE;
@@ -12,6 +13,7 @@ use sqlx::postgres::PgConnection;
 use crate::client::{Client, failure, quote, run};
 use crate::convert::{self, Decoder, oid};
 use crate::encode::Encoder;
+use crate::history::History;
 use crate::names::{Relation, known, relations, to_oid};
 
 /// A table as the database declares it.
@@ -169,12 +171,21 @@ pub(crate) async fn table(conn: &mut PgConnection, name: &str) -> Result<Table> 
 }
 
 /// The shapes of tables and views, in the order of their names.
-pub(crate) async fn shapes(client: &Client, names: &[String]) -> Result<Vec<Arc<Shape>>> {
+pub(crate) async fn shapes(
+    client: &Client,
+    names: &[String],
+    histories: &BTreeMap<String, Arc<History>>,
+) -> Result<Vec<Arc<Shape>>> {
     // A connection that was cut while nobody used it is replaced.
     let mut lease = client.begin("BEGIN READ ONLY").await?;
     let mut shapes = Vec::with_capacity(names.len());
     for name in names {
-        shapes.push(table(lease.conn(), name).await?.shape);
+        let table = table(lease.conn(), name).await?;
+        let table = match histories.get(name) {
+            Some(history) => history.hide(table),
+            None => table,
+        };
+        shapes.push(table.shape);
     }
     let done = run(lease.conn(), "COMMIT").await;
     done.map_err(|error| failure("cannot read the database's catalogs", error))?;

@@ -1,5 +1,6 @@
 //! What would keep writing from working, and how to mend it; changes nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use sqlx::postgres::PgConnection;
 use crate::catalog::{self, Table};
 use crate::client::{failure, quote};
 use crate::convert::oid;
+use crate::history::History;
 use crate::origin;
 use crate::progress::CREATE_HELP;
 use crate::statements::Target;
@@ -23,6 +25,7 @@ pub(crate) async fn sink(
     conn: &mut PgConnection,
     targets: &[Arc<Shape>],
     mapped: &[String],
+    histories: &BTreeMap<String, Arc<History>>,
 ) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     server(conn, &mut findings).await?;
@@ -34,7 +37,10 @@ pub(crate) async fn sink(
     }
     for shape in targets {
         let table = catalog::table(conn, &shape.name).await?;
-        fits(&table, shape, &mut findings);
+        match histories.get(&shape.name) {
+            Some(history) => findings.extend(history.findings(&table, shape)),
+            None => fits(&table, shape, &mut findings),
+        }
         permissions(conn, &table, shape, &mut findings).await?;
         surroundings(conn, &table, &known, &mut findings).await?;
     }
@@ -167,7 +173,7 @@ async fn server(conn: &mut PgConnection, findings: &mut Vec<Finding>) -> Result<
 /// Whether the shape can be written to the table at all.
 fn fits(table: &Table, shape: &Arc<Shape>, findings: &mut Vec<Finding>) {
     let name = &table.name;
-    if let Err(error) = Target::new(table, shape) {
+    if let Err(error) = Target::new(table, shape, None) {
         find(
             findings,
             Error,

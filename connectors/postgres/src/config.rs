@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lockstep_core::connector::Secret;
 use lockstep_core::diagnostic::suggestion;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
+use crate::history::History;
 use crate::position::Lsn;
 use crate::snapshot::PREFIX;
 
@@ -55,6 +57,9 @@ pub struct Config {
     /// Messages that applications write into the server's log with `pg_logical_emit_message`: the name of a table, as flows read it, and the prefix of the messages that are its rows.
     #[serde(default)]
     pub messages: BTreeMap<String, String>,
+    /// Tables that keep what was, by table: `history = "scd2"` for a slowly changing dimension, `history = "append"` for events; told to a sink and a reader.
+    #[serde(default)]
+    pub tables: BTreeMap<String, Arc<History>>,
     /// Where a first start begins in the server's log (`16/B374D848`) when another tool has copied the rows until there; its `slot` must still stand at that place or before it.
     #[serde(default)]
     pub start_at: Option<String>,
@@ -223,6 +228,9 @@ impl Config {
             ))
             .help(format!("leave `{name}` out to get the default")))
         };
+        for (table, history) in &self.tables {
+            history.check(table)?;
+        }
         within("snapshot_rows", self.snapshot_rows, 1, 1_000_000)?;
         within("snapshot_connections", self.snapshot_connections, 1, 8)?;
         within("batch_max", self.batch_max, 1, 100_000)?;

@@ -10,6 +10,7 @@ mod copying;
 mod definition;
 mod encode;
 mod enter;
+mod history;
 mod messages;
 mod names;
 mod origin;
@@ -34,6 +35,7 @@ mod writer;
 use lockstep_core::connector::Connector;
 
 pub use config::{Config, Snapshot};
+pub use history::{History, HistoryKind};
 pub use reader::PostgresReader;
 pub use sink::PostgresSink;
 pub use source::PostgresSource;

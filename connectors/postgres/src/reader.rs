@@ -3,7 +3,7 @@
 //! Values are asked for as text, the form that [`crate::convert`] reads.
 //! Rows come in the order of the key's own index; only a key that does not compare to the letter is ordered by its bytes instead, so that no two rows stand at one place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lockstep_core::connector::{Definition, Filter, OpenContext, Page, Reader};
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::convert::oid;
 use crate::definition;
 use crate::encode::{Encoder, Values};
+use crate::history::History;
 use crate::tables::FIRST_OWN;
 
 /// Begins a look: an aborted one leaves no trace.
@@ -28,6 +29,7 @@ const END: &str = "COMMIT";
 pub struct PostgresReader {
     client: Client,
     tables: Vec<String>,
+    histories: BTreeMap<String, Arc<History>>,
     known: Mutex<HashMap<String, Arc<Table>>>,
 }
 
@@ -38,13 +40,14 @@ impl Reader for PostgresReader {
         Ok(PostgresReader {
             client: Client::open(&config, &cx).await?,
             tables: cx.tables,
+            histories: config.tables,
             known: Mutex::default(),
         })
     }
 
     async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
         self.known().clear();
-        catalog::shapes(&self.client, &self.tables).await
+        catalog::shapes(&self.client, &self.tables, &self.histories).await
     }
 
     async fn definition(&self, table: &str) -> Result<Option<Definition>> {
@@ -84,7 +87,8 @@ impl PostgresReader {
         loop {
             let mut lease = self.client.begin(BEGIN).await?;
             let (known, fresh) = self.table(lease.conn(), table).await?;
-            let plan = Plan::new(&known, columns, key)?;
+            let history = self.histories.get(table);
+            let plan = Plan::new(&known, columns, key, history)?;
             let (statement, parameters) = ask(&plan)?;
             let mut query = sqlx::query(&statement);
             for values in parameters {
@@ -110,7 +114,11 @@ impl PostgresReader {
         if let Some(table) = known {
             return Ok((table, false));
         }
-        let table = Arc::new(catalog::table(conn, name).await?);
+        let table = catalog::table(conn, name).await?;
+        let table = Arc::new(match self.histories.get(name) {
+            Some(history) => history.hide(table),
+            None => table,
+        });
         self.known().insert(name.to_owned(), Arc::clone(&table));
         Ok((table, true))
     }
@@ -126,10 +134,17 @@ struct Plan {
     /// Positions in the table.
     columns: Vec<usize>,
     key: Vec<usize>,
+    /// What rows are read from, in SQL.
+    from: String,
 }
 
 impl Plan {
-    fn new(table: &Arc<Table>, columns: &[String], key: &[String]) -> Result<Plan> {
+    fn new(
+        table: &Arc<Table>,
+        columns: &[String],
+        key: &[String],
+        history: Option<&Arc<History>>,
+    ) -> Result<Plan> {
         let resolve = |column: &String| table.find(column);
         if key.is_empty() {
             return Err(Error::config(format!(
@@ -141,6 +156,7 @@ impl Plan {
         Ok(Plan {
             columns: columns.iter().map(resolve).collect::<Result<_>>()?,
             key: key.iter().map(resolve).collect::<Result<_>>()?,
+            from: history.map_or_else(|| table.quoted(), |history| history.current(table)),
             table: Arc::clone(table),
         })
     }
@@ -272,7 +288,7 @@ impl Plan {
         format!(
             "SELECT {} FROM {} AS t",
             columns.collect::<Vec<_>>().join(", "),
-            self.table.quoted()
+            self.from
         )
     }
 

@@ -4,7 +4,7 @@
 //! A batch in which something is refused is rolled back and tried again in halves, inside savepoints, only to learn every change that is refused.
 //! A connection that is dropped in the middle is closed and never used again, so an `apply` may be dropped at any await.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +21,7 @@ use crate::check;
 use crate::client::{Client, Lease, failure, quote, run};
 use crate::config::Config;
 use crate::convert;
+use crate::history::History;
 use crate::names::{self, relations};
 use crate::origin;
 use crate::progress;
@@ -48,6 +49,7 @@ pub struct PostgresSink {
     tables: Vec<String>,
     batch_max: usize,
     writers: usize,
+    histories: BTreeMap<String, Arc<History>>,
     targets: Mutex<HashMap<String, Arc<Target>>>,
 }
 
@@ -60,18 +62,19 @@ impl Sink for PostgresSink {
             client: Client::marking(&config, &cx, marks).await?,
             batch_max: config.batch_max,
             writers: config.connections.min(WRITERS_MAX),
+            histories: config.tables,
             tables: cx.tables,
             targets: Mutex::default(),
         })
     }
 
     async fn discover(&self) -> Result<Vec<Arc<Shape>>> {
-        catalog::shapes(&self.client, &self.tables).await
+        catalog::shapes(&self.client, &self.tables, &self.histories).await
     }
 
     async fn check(&self, targets: &[Arc<Shape>]) -> Result<Vec<Finding>> {
         let mut lease = self.client.begin("BEGIN READ ONLY").await?;
-        let findings = check::sink(lease.conn(), targets, &self.tables).await?;
+        let findings = check::sink(lease.conn(), targets, &self.tables, &self.histories).await?;
         commit(&mut lease)
             .await
             .map_err(|error| failure("cannot check the database", error))?;
@@ -163,7 +166,11 @@ impl Sink for PostgresSink {
         locked.map_err(failed)?;
         let found = relations(lease.conn(), &table.name).await.map_err(failed)?;
         if found.is_empty() {
-            let made = run(lease.conn(), &declare(table)).await;
+            let made = run(
+                lease.conn(),
+                &declare(table, self.histories.get(&table.name)),
+            )
+            .await;
             made.map_err(failed)?;
         }
         commit(&mut lease).await.map_err(failed)?;
@@ -338,7 +345,7 @@ impl PostgresSink {
 
     async fn remember(&self, conn: &mut PgConnection, shape: &Arc<Shape>) -> Result<Arc<Target>> {
         let table = catalog::table(conn, &shape.name).await?;
-        let target = Arc::new(Target::new(&table, shape)?);
+        let target = Arc::new(Target::new(&table, shape, self.histories.get(&shape.name))?);
         self.targets()
             .insert(shape.name.clone(), Arc::clone(&target));
         Ok(target)
@@ -363,18 +370,22 @@ pub(crate) fn is_for(target: &Target, shape: &Arc<Shape>) -> bool {
 }
 
 /// The statement that makes a table.
-fn declare(table: &Shape) -> String {
-    let mut text = format!("CREATE TABLE {} (", names::quoted(&table.name));
+fn declare(table: &Shape, history: Option<&Arc<History>>) -> String {
+    let mut columns = String::new();
     for column in &table.columns {
         let kind = convert::declaration(column.kind.unwrap_or(Type::Text));
         let null = if column.nullable { "" } else { " NOT NULL" };
         // Writing to a text cannot fail.
-        let _ = write!(text, "{} {kind}{null}, ", quote(&column.name));
+        let _ = write!(columns, "{} {kind}{null}, ", quote(&column.name));
     }
+    let name = names::quoted(&table.name);
     let key = table.key.iter();
     let key: Vec<String> = key.map(|at| quote(&table.columns[*at].name)).collect();
-    let _ = write!(text, "PRIMARY KEY ({}))", key.join(", "));
-    text
+    let key = key.join(", ");
+    match history {
+        Some(history) => history.declare(&name, &columns, &key),
+        None => format!("CREATE TABLE {name} ({columns}PRIMARY KEY ({key}))"),
+    }
 }
 
 /// What to do where the role may write a table's rows and not alter it: no grant lets it, as only owners alter.

@@ -13,6 +13,7 @@ use crate::catalog::{ColumnInfo, Table, has_exact_equality};
 use crate::client::quote;
 use crate::copying::Field;
 use crate::encode::Encoder;
+use crate::history::{self, History};
 
 /// A target's columns and statements.
 #[derive(Debug)]
@@ -37,10 +38,12 @@ pub(crate) struct Target {
     pub(crate) truncate: Arc<str>,
     /// Tells whether that is allowed, and whether nobody would notice a difference.
     pub(crate) may_truncate: Arc<str>,
+    /// How its history is kept, and what writes the times of changes; none where rows are only those of now.
+    pub(crate) history: Option<(Arc<History>, Encoder)>,
     /// The table's name in SQL.
-    table: String,
+    pub(crate) table: String,
     /// The table's other columns in SQL, those left out that PostgreSQL computes.
-    others: Vec<String>,
+    pub(crate) others: Vec<String>,
     /// Whether a column of the key is `GENERATED ALWAYS AS IDENTITY`: it can be inserted with a word more, but never updated.
     identity: bool,
 }
@@ -51,7 +54,7 @@ pub(crate) struct TargetColumn {
     /// Writes its values.
     pub(crate) encoder: Encoder,
     /// Its name in SQL.
-    name: String,
+    pub(crate) name: String,
     /// Its type in SQL.
     type_name: String,
     /// Whether its own `=` compares to the letter.
@@ -63,19 +66,40 @@ impl Target {
     ///
     /// # Errors
     /// A column that is not there or cannot be written, a key without a unique index that an upsert can go by.
-    pub(crate) fn new(table: &Table, shape: &Arc<Shape>) -> Result<Target> {
+    pub(crate) fn new(
+        table: &Table,
+        shape: &Arc<Shape>,
+        history: Option<&Arc<History>>,
+    ) -> Result<Target> {
         table.must_be_a_table()?;
         let positions = resolve(table, shape)?;
         let key: Vec<usize> = shape.key.iter().map(|column| positions[*column]).collect();
-        let unique = table
-            .unique_over(&key)
-            .ok_or_else(|| Error::config(no_unique(table)).help(no_unique_help(table, shape)))?;
-        if !unique.exact {
-            return Err(lax_key(table, &key));
+        if let Some(history) = history {
+            if let Some(finding) = history.findings(table, shape).into_iter().next() {
+                return Err(Error::config(finding.message).help(finding.help));
+            }
+        } else {
+            let unique = table.unique_over(&key).ok_or_else(|| {
+                Error::config(no_unique(table)).help(no_unique_help(table, shape))
+            })?;
+            if !unique.exact {
+                return Err(lax_key(table, &key));
+            }
         }
+        let own: Vec<&str> = history
+            .map(|history| {
+                history
+                    .columns()
+                    .into_iter()
+                    .map(|(name, _)| name)
+                    .collect()
+            })
+            .unwrap_or_default();
         let column = |position: &usize| TargetColumn::new(&table.columns[*position]);
         let others = table.columns.iter().enumerate();
-        let others = others.filter(|(at, column)| !column.generated && !positions.contains(at));
+        let others = others.filter(|(at, column)| {
+            !column.generated && !positions.contains(at) && !own.contains(&column.name.as_str())
+        });
         let mut target = Target {
             shape: Arc::clone(shape),
             columns: positions.iter().map(column).collect(),
@@ -87,6 +111,7 @@ impl Target {
             clear: format!("DELETE FROM {}", table.quoted()).into(),
             truncate: format!("TRUNCATE {}", table.quoted()).into(),
             may_truncate: may_truncate(table.oid).into(),
+            history: history.map(|history| (Arc::clone(history), history::stamp())),
             table: table.quoted(),
             others: others.map(|(_, column)| quote(&column.name)).collect(),
             identity: key
@@ -246,6 +271,22 @@ impl Target {
 
     /// The parameters as rows: `c0` and so on the columns of `set`, `o0` and so on an old key, `n` the place from 1.
     fn rows(&self, set: &[usize], old_key: bool, places: bool) -> String {
+        self.arrays(set, old_key, places, None)
+    }
+
+    /// The same with a last parameter, `at`: when each change was committed.
+    pub(crate) fn stamped(&self, set: &[usize], old_key: bool, places: bool) -> String {
+        let stamp = self.history.as_ref().map(|(_, stamp)| stamp);
+        self.arrays(set, old_key, places, stamp)
+    }
+
+    fn arrays(
+        &self,
+        set: &[usize],
+        old_key: bool,
+        places: bool,
+        stamp: Option<&Encoder>,
+    ) -> String {
         let mut arrays = Vec::new();
         let mut names = Vec::new();
         let mut parameter = |column: usize, name: String| {
@@ -261,6 +302,12 @@ impl Target {
                 parameter(*column, format!("o{column}"));
             }
         }
+        let stamp = stamp.map(|stamp| format!("${}::{}[]", arrays.len() + 1, stamp.parameter()));
+        let is_stamped = stamp.is_some();
+        arrays.extend(stamp);
+        if is_stamped {
+            names.push("at".to_owned());
+        }
         let ordinality = if places {
             names.push("n".to_owned());
             " WITH ORDINALITY"
@@ -274,7 +321,7 @@ impl Target {
         )
     }
 
-    fn value(&self, column: usize) -> String {
+    pub(crate) fn value(&self, column: usize) -> String {
         format!("x.c{column}::{}", self.columns[column].type_name)
     }
 
@@ -285,15 +332,19 @@ impl Target {
     }
 
     fn differs(&self, set: &[usize]) -> String {
+        self.differs_from("t", set)
+    }
+
+    pub(crate) fn differs_from(&self, alias: &str, set: &[usize]) -> String {
         let term = |column: &usize| {
             let known = &self.columns[*column];
-            known.differs(&format!("t.{}", known.name), &self.value(*column))
+            known.differs(&format!("{alias}.{}", known.name), &self.value(*column))
         };
         set.iter().map(term).collect::<Vec<_>>().join(" OR ")
     }
 
     /// Compares the key of a table's row with the new (`c`) or the old (`o`) one of the parameters.
-    fn key_is(&self, alias: &str, which: &str) -> String {
+    pub(crate) fn key_is(&self, alias: &str, which: &str) -> String {
         let term = |column: &usize| {
             let known = &self.columns[*column];
             format!(

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use lockstep_core::change::Op;
 use lockstep_core::connector::Outcome;
 use lockstep_core::{Change, Error, Key, Kind, Row, Value};
@@ -16,6 +17,7 @@ use sqlx::{Postgres, postgres::PgArguments};
 use crate::client::{by_state, failure, run, sqlstate, words};
 use crate::copying;
 use crate::encode::Values;
+use crate::history::History;
 use crate::sink::{BOUND, is_for};
 use crate::statements::Target;
 
@@ -41,7 +43,7 @@ struct Group {
 pub(crate) struct Run {
     target: Arc<Target>,
     /// Every row of the table goes; such a run holds nothing else.
-    clear: bool,
+    clear: Option<Timestamp>,
     /// Rows that get another key, by the columns that were sent.
     moves: BTreeMap<Vec<usize>, Group>,
     deletes: Group,
@@ -89,7 +91,7 @@ pub(crate) fn runs(
 fn add(runs: &mut Vec<Run>, target: &Arc<Target>, change: &Change) -> Result<(), String> {
     if change.op == Op::Truncated {
         let mut run = Run::new(Arc::clone(target));
-        run.clear = true;
+        run.clear = Some(change.committed_at);
         runs.push(run);
         return Ok(());
     }
@@ -100,7 +102,7 @@ fn add(runs: &mut Vec<Run>, target: &Arc<Target>, change: &Change) -> Result<(),
         .filter(|old| *old != now);
     let fits = |run: &Run| {
         Arc::ptr_eq(&run.target, target)
-            && !run.clear
+            && run.clear.is_none()
             && run.bytes < RUN_BYTES_MAX
             && !run.keys.contains(&now)
             && !old.as_ref().is_some_and(|old| run.keys.contains(old))
@@ -140,16 +142,23 @@ impl Group {
         };
         let columns = set.iter().chain(old_key);
         let values = columns.map(|column| Values::new(&target.columns[*column].encoder));
+        let stamps = target.history.iter().map(|(_, stamp)| Values::new(stamp));
         Group {
-            values: values.collect(),
+            values: values.chain(stamps).collect(),
             set,
             rows: 0,
             taken: Vec::new(),
         }
     }
 
-    /// Adds a row, and behind it an old key.
-    fn push(&mut self, target: &Target, row: &Row, before: Option<&Row>) -> Result<usize, String> {
+    /// Adds a row, behind it an old key, and where a history is kept the time.
+    fn push(
+        &mut self,
+        target: &Target,
+        row: &Row,
+        before: Option<&Row>,
+        at: Timestamp,
+    ) -> Result<usize, String> {
         let new = self.set.iter().map(|column| (*column, row));
         let old = before
             .into_iter()
@@ -169,7 +178,12 @@ impl Group {
                 }
             }
         }
-        let bytes = taken.iter().sum();
+        let mut bytes = taken.iter().sum();
+        if let (Some((_, stamp)), Some(values)) = (&target.history, self.values.last_mut()) {
+            // Sources tell finer times than the column keeps.
+            let whole = Timestamp::from_microsecond(at.as_microsecond()).unwrap_or(at);
+            bytes += values.push(stamp, &Value::Timestamp(whole))?;
+        }
         self.rows += 1;
         Ok(bytes)
     }
@@ -191,7 +205,7 @@ impl Run {
     fn new(target: Arc<Target>) -> Run {
         let width = target.columns.len();
         Run {
-            clear: false,
+            clear: None,
             moves: BTreeMap::new(),
             deletes: Group::new(&target, Vec::new(), true),
             inserts: Group::new(&target, (0..width).collect(), false),
@@ -205,10 +219,10 @@ impl Run {
 
     fn take(&mut self, change: &Change, moved: bool) -> Result<(), String> {
         let target = &self.target;
-        let row = &change.row;
+        let (row, at) = (&change.row, change.committed_at);
         let empty = Row::default();
         if change.op == Op::Deleted {
-            self.bytes += self.deletes.push(target, &empty, Some(row))?;
+            self.bytes += self.deletes.push(target, &empty, Some(row), at)?;
             return Ok(());
         }
         let is_sent = |column: &usize| row.value(*column).is_some();
@@ -221,7 +235,7 @@ impl Run {
         if let Some(before) = before {
             let group = self.moves.entry(sent.clone());
             let group = group.or_insert_with(|| Group::new(target, sent.clone(), true));
-            self.bytes += group.push(target, row, Some(before))?;
+            self.bytes += group.push(target, row, Some(before), at)?;
         }
         let made = matches!(change.op, Op::Created | Op::Snapshot) && !moved;
         let group = if is_whole {
@@ -234,10 +248,10 @@ impl Run {
             let group = self.updates.entry(sent.clone());
             group.or_insert_with(|| Group::new(target, sent, false))
         };
-        self.bytes += group.push(target, row, None)?;
+        self.bytes += group.push(target, row, None, at)?;
         if let Some(before) = before {
             // Where both rows exist the old one goes, and the new one is written.
-            self.bytes += self.deletes.push(target, &empty, Some(before))?;
+            self.bytes += self.deletes.push(target, &empty, Some(before), at)?;
         }
         Ok(())
     }
@@ -246,7 +260,10 @@ impl Run {
     pub(crate) async fn write(&self, conn: &mut PgConnection, fresh: bool) -> Result<(), Failed> {
         let target = &self.target;
         let failed = |error| self.failed(error);
-        if self.clear {
+        if let Some((history, _)) = &target.history {
+            return self.keep(conn, history).await;
+        }
+        if self.clear.is_some() {
             return clear(target, conn).await.map_err(failed);
         }
         for (set, group) in self.moves.iter().filter(|(_, group)| !group.is_empty()) {
@@ -271,12 +288,59 @@ impl Run {
                 .fetch_optional(&mut *conn)
                 .await;
             if missing.map_err(failed)?.is_some() {
-                return Err(Failed::Refused(Outcome::Rejected {
-                    reason: "the target has no such row, and only some of its columns were sent: a whole row is needed".to_owned(),
-                }));
+                return Err(incomplete());
             }
         }
         Ok(())
+    }
+
+    /// Writes the run into a table that keeps its history.
+    async fn keep(&self, conn: &mut PgConnection, history: &History) -> Result<(), Failed> {
+        let target = &self.target;
+        if let Some(at) = self.clear {
+            let cleared = sqlx::query(&target.history_clear(history, at))
+                .execute(conn)
+                .await;
+            return cleared.map(drop).map_err(|error| self.failed(error));
+        }
+        for (set, group) in &self.moves {
+            let statement = target.history_rekey(history, set);
+            self.send(conn, group, &statement).await?;
+        }
+        let delete = target.history_delete(history);
+        self.send(conn, &self.deletes, &delete).await?;
+        let all: Vec<usize> = (0..target.columns.len()).collect();
+        for group in [&self.inserts, &self.upserts] {
+            if let Some(change) = target.history_change(history, &all) {
+                self.send(conn, group, &change).await?;
+            }
+            let create = target.history_create(history);
+            self.send(conn, group, &create).await?;
+        }
+        for (set, group) in self.updates.iter().filter(|(_, group)| !group.is_empty()) {
+            let missing = target.history_missing(history, set);
+            let missing = group.query(&missing).fetch_optional(&mut *conn).await;
+            if missing.map_err(|error| self.failed(error))?.is_some() {
+                return Err(incomplete());
+            }
+            if let Some(change) = target.history_change(history, set) {
+                self.send(conn, group, &change).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        conn: &mut PgConnection,
+        group: &Group,
+        statement: &str,
+    ) -> Result<(), Failed> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        let sent = group.query(statement).execute(conn).await;
+        sent.map(drop).map_err(|error| self.failed(error))
     }
 
     /// Writes rows that the source has made: as new ones where they are many and nothing speaks against it, or else wherever they are.
@@ -329,6 +393,13 @@ impl Run {
         let deletes = !self.deletes.is_empty() && !writes && self.updates.is_empty();
         failed(error, deletes)
     }
+}
+
+/// The refusal of a row that is not there and of which only some columns were sent.
+fn incomplete() -> Failed {
+    Failed::Refused(Outcome::Rejected {
+        reason: "the target has no such row, and only some of its columns were sent: a whole row is needed".to_owned(),
+    })
 }
 
 /// Removes every row of a table: at once where that is allowed, because one by one a large table takes longer than an `apply` may.
