@@ -35,7 +35,11 @@ pub(crate) fn value(form: Form, json: &Json) -> Option<Value> {
         return Some(Value::Null);
     }
     Some(match form {
-        Form::Bool => Value::Bool(json.as_bool()?),
+        // On SQLite the server gives numbers for them.
+        Form::Bool => match json.as_i64() {
+            Some(number @ 0..=1) => Value::Bool(number == 1),
+            _ => Value::Bool(json.as_bool()?),
+        },
         Form::Int | Form::Link => Value::Int(json.as_i64()?),
         Form::Float => Value::Float(json.as_f64()?),
         Form::Decimal { .. } => Value::Decimal(
@@ -244,6 +248,7 @@ mod tests {
             ),
             (Form::Link, "7", Value::Int(7)),
             (Form::Bool, "null", Value::Null),
+            (Form::Bool, "1", Value::Bool(true)),
         ] {
             let json: Json = serde_json::from_str(text).unwrap();
             assert_eq!(value(form, &json), Some(expected), "{text}");

@@ -244,7 +244,9 @@ impl Field {
             is_readonly: is("readonly", false),
             is_required: is("required", false),
             is_searchable: is("searchable", true),
-            is_sortable: is("sortable", true),
+            // Selections are compared by their keys, but ordered by their labels.
+            is_sortable: is("sortable", true)
+                && about.get("type").and_then(Json::as_str) != Some("selection"),
             strip,
         }
     }

@@ -159,6 +159,12 @@ impl Target<'_> {
                 reason: "there is no record with this id, and tryton chooses ids itself".to_owned(),
             });
         }
+        if !change.row.is_whole() {
+            return Plan::Say(Outcome::Rejected {
+                reason: "there is no record with this key, and the change holds a part of one"
+                    .to_owned(),
+            });
+        }
         let mut values = Map::new();
         let mut then = Map::new();
         for (field, json) in match self.values(change) {

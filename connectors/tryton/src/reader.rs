@@ -201,12 +201,16 @@ fn ordering<'a>(model: &'a Model, names: &[String]) -> Result<Key<'a>> {
     }
     let each = names.iter().map(|name| {
         let field = model.searchable(name)?;
-        // Selections are ordered by their labels.
-        let fits = match field.form {
-            Form::Int | Form::Link | Form::Date | Form::DateTime | Form::Timestamp => true,
-            Form::Decimal { .. } | Form::Text { .. } => true,
-            _ => false,
-        };
+        let fits = matches!(
+            field.form,
+            Form::Int
+                | Form::Link
+                | Form::Date
+                | Form::DateTime
+                | Form::Timestamp
+                | Form::Decimal { .. }
+                | Form::Text { .. }
+        );
         if fits && field.is_sortable {
             return Ok(field);
         }
