@@ -68,7 +68,7 @@ impl<'s> Erp<'s> {
         }
     }
 
-    fn call(&self, method: &str, params: Value) -> Value {
+    fn call(&self, method: &str, params: &Value) -> Value {
         let url = format!("{}/{}/rpc/", self.server.url(), tryton::DATABASE);
         let body = json!({ "id": 1, "method": method, "params": params }).to_string();
         let asked = self
@@ -81,9 +81,9 @@ impl<'s> Erp<'s> {
         answer["result"].clone()
     }
 
-    fn all(&self, model: &str, domain: Value, fields: Value) -> Vec<Value> {
+    fn all(&self, model: &str, domain: &Value, fields: &Value) -> Vec<Value> {
         let params = json!([domain, 0, null, [["id", "ASC"]], fields, {}]);
-        let found = self.call(&format!("model.{model}.search_read"), params);
+        let found = self.call(&format!("model.{model}.search_read"), &params);
         found.as_array().unwrap().clone()
     }
 
@@ -91,8 +91,8 @@ impl<'s> Erp<'s> {
     fn parties(&self) -> Vec<(String, String)> {
         let found = self.all(
             "party.party",
-            json!([["code", "like", "SHOP-%"]]),
-            json!(["code", "name"]),
+            &json!([["code", "like", "SHOP-%"]]),
+            &json!(["code", "name"]),
         );
         sorted(found.iter().map(|one| pair(one, "code", "name")))
     }
@@ -101,8 +101,8 @@ impl<'s> Erp<'s> {
     fn deals(&self) -> Vec<(String, String)> {
         let found = self.all(
             "sale.opportunity",
-            json!([["reference", "like", "D%"]]),
-            json!(["reference", "party.code"]),
+            &json!([["reference", "like", "D%"]]),
+            &json!(["reference", "party.code"]),
         );
         sorted(found.iter().map(|one| {
             let code = one["party."]["code"].as_str().unwrap_or_default();

@@ -292,7 +292,7 @@ impl DynSink for LinkedSink {
     fn discover(&self) -> Boxed<'_, Result<Vec<Arc<Shape>>>> {
         Box::pin(async {
             let shapes = self.inner.discover().await?;
-            Ok(outwards(shapes, &*self.bound().await?))
+            Ok(outwards(shapes, &self.bound().await?))
         })
     }
 
