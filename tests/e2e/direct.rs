@@ -58,10 +58,11 @@ fn log_bytes(pair: &Pair) -> u64 {
     status["log"]["bytes"].as_u64().unwrap()
 }
 
-/// Edits rows anywhere, also those that are not copied yet, until told that it is over.
-fn edit(pair: &Pair, seed: u64, over: &AtomicBool) {
+/// Edits rows anywhere, also those that are not copied yet, until told that it is over; gives how many times.
+fn edit(pair: &Pair, seed: u64, over: &AtomicBool) -> u64 {
     let mut random = Random(seed);
     let mut fresh = ROWS;
+    let mut edits = 0;
     while !over.load(Ordering::Relaxed) {
         let id = 1 + random.below(ROWS);
         match random.below(5) {
@@ -79,8 +80,10 @@ fn edit(pair: &Pair, seed: u64, over: &AtomicBool) {
                 "UPDATE things SET weight = weight + 1, code = code || '+' WHERE id BETWEEN {id} AND {id} + 20 AND weight < 100"
             )),
         }
-        std::thread::sleep(Duration::from_millis(5));
+        edits += 1;
+        std::thread::sleep(Duration::from_millis(20));
     }
+    edits
 }
 
 #[test]
@@ -89,14 +92,15 @@ fn killed_in_the_middle_of_a_copy_past_the_log_nothing_is_lost_or_doubled() {
     let Some(pair) = pair() else { return };
     fill(&pair, ROWS);
     let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| edit(&pair, seed, &over));
+    let edits = std::thread::scope(|scope| {
+        let editing = scope.spawn(|| edit(&pair, seed, &over));
         for part in 1..5 {
             let running = pair.run();
             pair.until("a part is copied", || count(&pair.to) >= ROWS / 6 * part);
             drop(running);
         }
         over.store(true, Ordering::Relaxed);
+        editing.join().unwrap()
     });
     assert!(count(&pair.to) < ROWS, "the last kill came too late");
     let _running = pair.run();
@@ -104,8 +108,12 @@ fn killed_in_the_middle_of_a_copy_past_the_log_nothing_is_lost_or_doubled() {
     pair.until("it rests", || rests(&pair));
     assert_eq!(pair.lockstep(&["verify"]).status.code(), Some(0));
     assert!(pair.json(&["quarantine", "list", "--json"])["entries"] == serde_json::json!([]));
-    let bytes = log_bytes(&pair);
-    assert!(bytes < LOG_BYTES_MAX, "the log has {bytes} bytes");
+    // The slower the machine, the more edits there are, and those are in the log; all rows would be some 7 MB.
+    let (bytes, most) = (log_bytes(&pair), LOG_BYTES_MAX + edits * 1000);
+    assert!(
+        bytes < most,
+        "the log has {bytes} bytes after {edits} edits"
+    );
 }
 
 #[test]

@@ -145,6 +145,19 @@ pub fn mongod() -> Option<PathBuf> {
     candidates.into_iter().find(runs)
 }
 
+/// A server of packages that were unpacked and not installed, with the libraries beside it.
+fn unpacked(server: PathBuf) -> Option<Clickhouse> {
+    let root = server.ancestors().nth(3)?;
+    let places = ["usr/lib", "lib"].map(|lib| {
+        let machine = format!("{}-linux-gnu", env::consts::ARCH);
+        root.join(lib).join(machine)
+    });
+    Some(Clickhouse {
+        libraries: Some(env::join_paths(places).ok()?),
+        server,
+    })
+}
+
 /// Where a MariaDB has its programs and its scripts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mariadb {
@@ -211,20 +224,16 @@ pub fn clickhouse() -> Option<Clickhouse> {
         server,
         libraries: None,
     };
-    let candidates = match named(CLICKHOUSE) {
-        Some(program) => vec![plain(program)],
+    let candidates: Vec<Clickhouse> = match named(CLICKHOUSE) {
+        // A named one may be an unpacked one, too.
+        Some(program) => [Some(plain(program.clone())), unpacked(program)]
+            .into_iter()
+            .flatten()
+            .collect(),
         None => {
-            let unpacked = tools().and_then(|tools| {
-                let root = tools.join("clickhouse");
-                let places = ["usr/lib", "lib"].map(|lib| {
-                    let machine = format!("{}-linux-gnu", env::consts::ARCH);
-                    root.join(lib).join(machine)
-                });
-                Some(Clickhouse {
-                    server: root.join("usr/sbin/clickhouse-server"),
-                    libraries: Some(env::join_paths(places).ok()?),
-                })
-            });
+            let installed =
+                |tools: PathBuf| unpacked(tools.join("clickhouse/usr/sbin/clickhouse-server"));
+            let unpacked = tools().and_then(installed);
             let on_path = on_path("clickhouse-server").map(plain);
             on_path.into_iter().chain(unpacked).collect()
         }
