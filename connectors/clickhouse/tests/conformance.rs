@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lockstep_core::connector::{Connector, RawConfig};
 use lockstep_core::{Column, Decimal, Row, Shape, Type, Value};
 use lockstep_servers::clickhouse::Server;
-use lockstep_tests::{ReaderHarness, SinkHarness, System};
+use lockstep_tests::{Creates, Deletes, Manifest, ReaderHarness, SinkHarness, System};
 use serde_json::json;
 
 mod keyed_by_one_column {
@@ -72,6 +72,15 @@ impl<const KEYS: usize> System for Shop<KEYS> {
 
     fn connector() -> Connector {
         lockstep_clickhouse::connector()
+    }
+
+    fn manifest() -> Manifest {
+        // The newest version of a key counts, and a deleted record is a row that says so.
+        Manifest {
+            creates: Creates::Upsert,
+            deletes: Deletes::Soft,
+            ..Manifest::DATABASE
+        }
     }
 
     fn config(&self) -> RawConfig {
@@ -203,6 +212,15 @@ impl System for Things {
 
     fn connector() -> Connector {
         lockstep_clickhouse::connector()
+    }
+
+    fn manifest() -> Manifest {
+        // The newest version of a key counts, and a deleted record is a row that says so.
+        Manifest {
+            creates: Creates::Upsert,
+            deletes: Deletes::Soft,
+            ..Manifest::DATABASE
+        }
     }
 
     fn config(&self) -> RawConfig {

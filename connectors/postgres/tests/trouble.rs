@@ -307,7 +307,7 @@ async fn a_server_is_who_its_certificate_says_or_it_is_not_spoken_to() {
     );
     for good in [
         url("localhost", "sslmode=verify-full&sslrootcert=authority.pem"),
-        url("127.0.0.1", "sslmode=verify-ca&sslrootcert=authority.pem"),
+        url("localhost", "sslmode=verify-ca&sslrootcert=authority.pem"),
         url("127.0.0.1", "sslmode=require"),
         url("127.0.0.1", "sslmode=prefer"),
         url("127.0.0.1", "sslmode=disable"),
@@ -324,6 +324,8 @@ async fn a_server_is_who_its_certificate_says_or_it_is_not_spoken_to() {
     }
     for bad in [
         url("127.0.0.1", "sslmode=verify-full&sslrootcert=authority.pem"),
+        // Stricter than its name: the driver checks the server's name as well.
+        url("127.0.0.1", "sslmode=verify-ca&sslrootcert=authority.pem"),
         url("127.0.0.1", "sslmode=require&sslrootcert=stranger.pem"),
         url("localhost", "sslmode=verify-full"),
         url("localhost", "sslmode=verify-full&sslrootcert=stranger.pem"),
