@@ -5,8 +5,9 @@
 //! What is read again by its id meanwhile takes the place of what was listed, so that no page tells an older state than one that was told already.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
+use std::time::{Duration, Instant};
 
 use lockstep_core::connector::{Filter, Page, Sign};
 use lockstep_core::{Row, Value};
@@ -64,7 +65,7 @@ impl Listing {
 
     /// When it was last read.
     #[must_use]
-    pub fn used(&self) -> Instant {
+    fn used(&self) -> Instant {
         self.used
     }
 
@@ -124,6 +125,64 @@ impl Listing {
             .take(page.limit)
             .map(|row| Row(row.0.iter().take(width).cloned().collect()))
             .collect()
+    }
+}
+
+/// How long a listing is kept that nobody goes on reading.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// Most listings that are held at once.
+const LISTINGS_MAX: usize = 4;
+
+/// The listings that are being read, by what tells them apart.
+#[derive(Debug)]
+pub struct Listings<K>(HashMap<K, Listing>);
+
+impl<K> Default for Listings<K> {
+    fn default() -> Self {
+        Listings(HashMap::new())
+    }
+}
+
+impl<K: Clone + Eq + Hash> Listings<K> {
+    /// Whether a listing has to be taken for a page; if so, there is room for it.
+    pub fn lacks(&mut self, name: &K, page: &Page<'_>) -> bool {
+        self.0
+            .retain(|_, listing| listing.used().elapsed() < IDLE_MAX);
+        // Whoever begins with the first row wants what is there now.
+        if page.after.is_some() && self.0.contains_key(name) {
+            return false;
+        }
+        self.0.remove(name);
+        while self.0.len() >= LISTINGS_MAX {
+            let oldest = self.0.iter().min_by_key(|(_, listing)| listing.used());
+            let Some(oldest) = oldest.map(|(oldest, _)| oldest.clone()) else {
+                break;
+            };
+            self.0.remove(&oldest);
+        }
+        true
+    }
+
+    /// Holds a listing.
+    pub fn insert(&mut self, name: K, listing: Listing) {
+        self.0.insert(name, listing);
+    }
+
+    /// A page of a listing, which goes with its last one.
+    pub fn page(&mut self, name: &K, page: &Page<'_>) -> Vec<Row> {
+        let Some(listing) = self.0.get_mut(name) else {
+            return Vec::new();
+        };
+        let rows = listing.page(page);
+        if rows.len() < page.limit && page.until.is_none() {
+            self.0.remove(name);
+        }
+        rows
+    }
+
+    /// All that are held.
+    pub fn held(&mut self) -> &mut HashMap<K, Listing> {
+        &mut self.0
     }
 }
 

@@ -1,6 +1,5 @@
 //! The reader: listings put in order, windows by search, records by their ids or a property.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use lockstep_core::connector::{
     Call, Filter, Finding, Growing, Heard, OpenContext, Page, Reader, Sign,
 };
 use lockstep_core::{Error, Result, Row, Shape, Value};
-use lockstep_http_client::listing::{Listing, columns_of};
+use lockstep_http_client::listing::{Listing, Listings, columns_of};
 use serde_json::{Value as Json, json};
 use tokio::sync::Mutex;
 
@@ -21,10 +20,6 @@ use crate::links;
 use crate::properties::Tables;
 use crate::table::{self, ID, Item, Table, asked, id, linked};
 
-/// How long a listing is kept that nobody goes on reading.
-const IDLE_MAX: Duration = Duration::from_secs(600);
-/// Most listings that are held at once.
-const LISTINGS_MAX: usize = 4;
 /// Most records of one page of a search.
 const SEARCH_MAX: usize = 100;
 
@@ -35,7 +30,7 @@ pub struct HubSpotReader {
     config: Config,
     names: Vec<String>,
     tables: Tables,
-    listings: Mutex<HashMap<Ordered, Listing>>,
+    listings: Mutex<Listings<Ordered>>,
 }
 
 /// Which listing it is: the table, what its rows hold, the key that orders them, and what they fulfil.
@@ -95,17 +90,7 @@ impl Reader for HubSpotReader {
             filter,
         );
         let mut listings = self.listings.lock().await;
-        listings.retain(|_, listing| listing.used().elapsed() < IDLE_MAX);
-        // Whoever begins with the first row wants what is there now.
-        if page.after.is_none() || !listings.contains_key(&ordered) {
-            listings.remove(&ordered);
-            while listings.len() >= LISTINGS_MAX {
-                let oldest = listings.iter().min_by_key(|(_, listing)| listing.used());
-                let Some(oldest) = oldest.map(|(oldest, _)| oldest.clone()) else {
-                    break;
-                };
-                listings.remove(&oldest);
-            }
+        if listings.lacks(&ordered, &page) {
             let from = page
                 .filter
                 .filter(|_| is_window)
@@ -121,14 +106,7 @@ impl Reader for HubSpotReader {
             }
             listings.insert(ordered.clone(), listing);
         }
-        let Some(listing) = listings.get_mut(&ordered) else {
-            return Ok(Vec::new());
-        };
-        let rows = listing.page(&page);
-        if rows.len() < page.limit && page.until.is_none() {
-            listings.remove(&ordered);
-        }
-        Ok(rows)
+        Ok(listings.page(&ordered, &page))
     }
 
     async fn fetch(
@@ -332,6 +310,7 @@ impl HubSpotReader {
     ) -> Result<()> {
         let mut listings = self.listings.lock().await;
         let is_read = |column: &String| column == ID || read.contains(column);
+        let listings = listings.held();
         listings
             .retain(|(name, columns, ..), _| *name != table.name || columns.iter().all(is_read));
         for ((name, columns, ..), listing) in listings.iter_mut() {

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use lockstep_core::connector::{Call, Finding, Heard, Noticed, OpenContext, Page, Reader};
 use lockstep_core::{Error, Result, Row, Shape, Value};
-use lockstep_http_client::listing::{Listing, columns_of};
+use lockstep_http_client::listing::{Listing, Listings, columns_of};
 use serde_json::Value as Json;
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -19,10 +18,6 @@ use crate::journal;
 use crate::lookup::Lookup;
 use crate::table::{ID, Item, Table};
 
-/// How long a listing is kept that nobody goes on reading.
-const IDLE_MAX: Duration = Duration::from_secs(600);
-/// Most listings that are held at once.
-const LISTINGS_MAX: usize = 4;
 /// How often one listing may begin because its place was lost.
 const BEGUN_MAX: usize = 4;
 
@@ -33,7 +28,7 @@ pub struct StripeReader {
     config: Config,
     tables: Vec<String>,
     lookup: Lookup,
-    listings: AsyncMutex<HashMap<Ordered, Listing>>,
+    listings: AsyncMutex<Listings<Ordered>>,
     /// What was read by id while listings were under way: it is newer than what they give.
     fresh: Mutex<HashMap<String, HashMap<String, Option<Json>>>>,
 }
@@ -90,29 +85,11 @@ impl Reader for StripeReader {
             return Ok(Vec::new());
         }
         let mut listings = self.listings.lock().await;
-        listings.retain(|_, listing| listing.used().elapsed() < IDLE_MAX);
-        // Whoever begins with the first row wants what is there now.
-        if page.after.is_none() || !listings.contains_key(&ordered) {
-            listings.remove(&ordered);
-            while listings.len() >= LISTINGS_MAX {
-                let oldest = listings.iter().min_by_key(|(_, listing)| listing.used());
-                let Some((oldest, _)) = oldest.map(|(key, listing)| (key.clone(), listing.len()))
-                else {
-                    break;
-                };
-                listings.remove(&oldest);
-            }
+        if listings.lacks(&ordered, &page) {
             let listing = self.list(&table, columns, page.key).await?;
             listings.insert(ordered.clone(), listing);
         }
-        let Some(listing) = listings.get_mut(&ordered) else {
-            return Ok(Vec::new());
-        };
-        let rows = listing.page(&page);
-        if rows.len() < page.limit && page.until.is_none() {
-            listings.remove(&ordered);
-        }
-        Ok(rows)
+        Ok(listings.page(&ordered, &page))
     }
 
     async fn fetch(
@@ -217,7 +194,7 @@ impl StripeReader {
             return Ok(());
         };
         let mut lacking = Vec::new();
-        for (ordered, listing) in listings.iter_mut() {
+        for (ordered, listing) in listings.held().iter_mut() {
             if ordered.0 != table.kind.table {
                 continue;
             }
@@ -237,7 +214,9 @@ impl StripeReader {
             }
         }
         // Those are read anew.
-        listings.retain(|ordered, _| !lacking.contains(ordered));
+        listings
+            .held()
+            .retain(|ordered, _| !lacking.contains(ordered));
         Ok(())
     }
 
