@@ -1,130 +1,184 @@
-//! Calls of the server: what may be repeated, the context they are made in, and their answers.
+//! What the connector asks of a server, whichever of Tryton's two interfaces carries it.
 //!
-//! Knows JSON-RPC as Tryton speaks it; knows nothing of models.
-
-use std::sync::Arc;
+//! Knows the context that every call is made in; how a call is written down is [`Rpc`]'s and [`Rest`]'s.
 
 use lockstep_core::connector::OpenContext;
 use lockstep_core::{Error, Result};
-use lockstep_http_client::{Auth, Client as Http, Settings};
 use serde_json::{Map, Value as Json, json};
 use tokio::sync::OnceCell;
 
-use crate::config::Config;
+use crate::config::{Access, Config};
 use crate::fault::Fault;
-use crate::session::Session;
-
-/// Most warnings that one call may want confirmed.
-const WARNINGS_MAX: usize = 8;
+use crate::rest::Rest;
+use crate::rpc::Rpc;
 
 /// Calls one database of a server.
+#[derive(Debug)]
 pub(crate) struct Client {
-    http: Http,
-    session: Arc<Session>,
-    path: String,
+    wire: Wire,
     company: Option<i64>,
     language: Option<String>,
-    accepts: bool,
     context: OnceCell<Map<String, Json>>,
 }
 
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client")
-            .field("http", &self.http)
-            .finish_non_exhaustive()
-    }
+#[derive(Debug)]
+enum Wire {
+    Rpc(Rpc),
+    Rest(Rest),
+}
+
+/// Records that are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Search<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) domain: &'a Json,
+    /// Most records; all of them where absent.
+    pub(crate) limit: Option<usize>,
+    /// Fields and their directions; the model's own order where null.
+    pub(crate) order: &'a Json,
+    pub(crate) fields: &'a [&'a str],
+}
+
+/// One record's write, with what tells whether it is still as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edit<'a> {
+    pub(crate) id: i64,
+    pub(crate) stamp: &'a Json,
+    pub(crate) values: &'a Map<String, Json>,
 }
 
 impl Client {
-    /// Makes a client; the first call logs in.
+    /// Makes a client; nothing is asked yet.
     pub(crate) fn open(config: &Config, cx: &OpenContext) -> Result<Client> {
         config.check()?;
         let settings = config.settings(cx)?;
-        // The slash at the end belongs to the address: without it the server redirects.
-        let path = format!("{}/rpc/", config.database);
-        let session = Arc::new(Session::new(
-            Http::new(Settings {
-                auth: Auth::None,
-                ..settings.clone()
-            })?,
-            path.clone(),
-            config.user.clone(),
-            config.password.clone(),
-        ));
-        let shared: Arc<dyn lockstep_http_client::Authorize> = session.clone();
+        let (database, accepts) = (&config.database, config.accept_warnings);
+        let wire = match config.access()? {
+            Access::Login { user, password } => {
+                Wire::Rpc(Rpc::new(settings, database, user, password, accepts)?)
+            }
+            Access::Key(key) => Wire::Rest(Rest::new(settings, database, key, accepts)?),
+        };
         Ok(Client {
-            http: Http::new(Settings {
-                auth: Auth::Custom(shared),
-                ..settings
-            })?,
-            session,
-            path,
+            wire,
             company: config.company,
             language: config.language.clone(),
-            accepts: config.accept_warnings,
             context: OnceCell::new(),
         })
     }
 
-    /// The server's version, which it tells everybody.
-    pub(crate) async fn version(&self) -> Result<String> {
-        let call = self.post("rpc/", "common.server.version", json!([]), true);
-        let version = call
-            .await
-            .map_err(|fault| fault.error("a question for its version"))?;
-        Ok(version.as_str().unwrap_or("unknown").to_owned())
-    }
-
-    /// A call that changes nothing.
-    pub(crate) async fn read(&self, method: &str, params: Vec<Json>) -> Result<Json, Fault> {
-        let context = Json::Object(self.context().await?);
-        self.read_as(method, params, context).await
-    }
-
-    async fn read_as(
-        &self,
-        method: &str,
-        mut params: Vec<Json>,
-        context: Json,
-    ) -> Result<Json, Fault> {
-        params.push(context);
-        self.post(&self.path, method, Json::Array(params), true)
-            .await
-    }
-
-    /// A call that changes something: sent once, because nobody can tell whether a failed one was carried out.
-    ///
-    /// `more` is added to the context.
-    pub(crate) async fn change(
-        &self,
-        method: &str,
-        params: Vec<Json>,
-        more: Map<String, Json>,
-    ) -> Result<Json, Fault> {
-        let mut context = self.context().await?;
-        context.extend(more);
-        let mut params = params;
-        params.push(Json::Object(context));
-        let params = Json::Array(params);
-        for _ in 0..WARNINGS_MAX {
-            match self.post(&self.path, method, params.clone(), false).await {
-                Err(Fault::Warning { name, .. }) if self.accepts => self.confirm(&name).await?,
-                answer => return answer,
-            }
+    /// The server's version; none where the interface does not tell it.
+    pub(crate) async fn version(&self) -> Result<Option<String>> {
+        match &self.wire {
+            Wire::Rpc(rpc) => Ok(Some(rpc.version().await?)),
+            Wire::Rest(_) => Ok(None),
         }
-        self.post(&self.path, method, params, false).await
     }
 
-    /// Says yes, once, to what Tryton asks.
-    async fn confirm(&self, name: &str) -> Result<(), Fault> {
-        let user = self.session.user().await?;
-        let warning = json!([{ "user": user, "name": name, "always": false }]);
-        let context = Json::Object(self.context().await?);
-        let params = json!([warning, context]);
-        let method = "model.res.user.warning.create";
-        self.post(&self.path, method, params, false).await?;
-        Ok(())
+    /// Whether a write is refused by the server itself when the record is no longer as it was read.
+    pub(crate) fn locks(&self) -> bool {
+        matches!(self.wire, Wire::Rpc(_))
+    }
+
+    /// Most records that one call may change.
+    pub(crate) fn records_max(&self) -> usize {
+        match &self.wire {
+            Wire::Rpc(_) => usize::MAX,
+            Wire::Rest(_) => 1,
+        }
+    }
+
+    /// Most bytes that a condition may take.
+    pub(crate) fn condition_max(&self) -> usize {
+        match &self.wire {
+            Wire::Rpc(_) => usize::MAX,
+            Wire::Rest(_) => crate::rest::CONDITION_MAX,
+        }
+    }
+
+    /// Calls a method of a model that changes nothing.
+    pub(crate) async fn ask(
+        &self,
+        model: &str,
+        method: &str,
+        parameters: &[(&str, Json)],
+    ) -> Result<Json, Fault> {
+        let context = self.context().await?;
+        self.ask_as(model, method, parameters, &context).await
+    }
+
+    async fn ask_as(
+        &self,
+        model: &str,
+        method: &str,
+        parameters: &[(&str, Json)],
+        context: &Map<String, Json>,
+    ) -> Result<Json, Fault> {
+        match &self.wire {
+            Wire::Rpc(rpc) => rpc.ask(model, method, parameters, context).await,
+            Wire::Rest(rest) => rest.ask(model, method, parameters, context).await,
+        }
+    }
+
+    /// Records that fulfil a condition.
+    pub(crate) async fn search(&self, search: Search<'_>) -> Result<Vec<Json>, Fault> {
+        let context = self.context().await?;
+        let found = match &self.wire {
+            Wire::Rpc(rpc) => rpc.search(search, &context).await?,
+            Wire::Rest(rest) => rest.search(search, &context).await?,
+        };
+        match found {
+            Json::Array(records) => Ok(records),
+            _ => Err(Error::unexpected(format!(
+                "the server's answer to a search in `{}` is no list",
+                search.model
+            ))
+            .into()),
+        }
+    }
+
+    /// Makes records, all or none, and at most [`Client::records_max`]; gives their ids.
+    pub(crate) async fn create(
+        &self,
+        model: &str,
+        records: &[&Map<String, Json>],
+    ) -> Result<Vec<i64>, Fault> {
+        let context = self.context().await?;
+        let ids = match &self.wire {
+            Wire::Rpc(rpc) => rpc.create(model, records, context).await?,
+            Wire::Rest(rest) => rest.create(model, records, &context).await?,
+        };
+        if ids.len() == records.len() {
+            return Ok(ids);
+        }
+        Err(Error::unexpected("the server made records without telling their ids").into())
+    }
+
+    /// Writes records, all or none, and at most [`Client::records_max`].
+    pub(crate) async fn write(&self, model: &str, edits: &[Edit<'_>]) -> Result<(), Fault> {
+        let context = self.context().await?;
+        match &self.wire {
+            Wire::Rpc(rpc) => rpc.write(model, edits, context).await,
+            Wire::Rest(rest) => rest.write(model, edits, &context).await,
+        }
+    }
+
+    /// Deletes records by id and stamp, all or none, and at most [`Client::records_max`].
+    pub(crate) async fn delete(&self, model: &str, records: &[(i64, &Json)]) -> Result<(), Fault> {
+        let context = self.context().await?;
+        match &self.wire {
+            Wire::Rpc(rpc) => rpc.delete(model, records, context).await,
+            Wire::Rest(rest) => rest.delete(model, records, &context).await,
+        }
+    }
+
+    /// Presses a record's button, once: nobody can tell whether a failed call was carried out.
+    pub(crate) async fn press(&self, model: &str, button: &str, id: i64) -> Result<(), Fault> {
+        let context = self.context().await?;
+        match &self.wire {
+            Wire::Rpc(rpc) => rpc.press(model, button, id, context).await,
+            Wire::Rest(rest) => rest.press(model, button, id, &context).await,
+        }
     }
 
     /// What every call tells of its surroundings: the user's own, with what the configuration says instead.
@@ -132,10 +186,10 @@ impl Client {
     /// Records that are not active are asked for too: to hide a record is not to delete it.
     async fn context(&self) -> Result<Map<String, Json>> {
         let context = self.context.get_or_try_init(|| async {
-            let method = "model.res.user.get_preferences";
-            let asked = self
-                .read_as(method, vec![Json::Bool(true)], json!({}))
-                .await;
+            let parameters = [("context_only", Json::Bool(true))];
+            let none = Map::new();
+            let asked = self.ask_as("res.user", "get_preferences", &parameters, &none);
+            let asked = asked.await;
             let own = asked.map_err(|fault| fault.error("the user's preferences"))?;
             let mut context = Map::new();
             for name in [
@@ -159,35 +213,5 @@ impl Client {
             Ok::<_, Error>(context)
         });
         Ok(context.await?.clone())
-    }
-
-    async fn post(
-        &self,
-        path: &str,
-        method: &str,
-        params: Json,
-        is_safe: bool,
-    ) -> Result<Json, Fault> {
-        // With exactly these members, errors come as JSON and not as pages.
-        let body = json!({ "id": 1, "method": method, "params": params });
-        let request = self.http.post(path).json(&body).safe_to_repeat(is_safe);
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| error.with("method", method))?;
-        let mut answer: Json = answer
-            .json()
-            .map_err(|error: Error| error.with("method", method))?;
-        if let Some(error) = answer.get("error") {
-            return Err(Fault::of(error));
-        }
-        match answer.get_mut("result") {
-            Some(result) => Ok(result.take()),
-            None => Err(Error::unexpected(format!(
-                "the server's answer to `{method}` holds neither a result nor an error"
-            ))
-            .help("check that the address is that of a Tryton server")
-            .into()),
-        }
     }
 }

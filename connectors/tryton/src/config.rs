@@ -20,10 +20,18 @@ pub struct Config {
     pub url: String,
     /// The database.
     pub database: String,
-    /// The user that reads and writes; one of Lockstep's own, so that its writes can be told from others'.
-    pub user: String,
-    /// The user's password.
-    pub password: Secret<String>,
+    /// Which of Tryton's interfaces is used.
+    #[serde(default)]
+    pub api: Api,
+    /// Over JSON-RPC the user that reads and writes; one of Lockstep's own, so that its writes can be told from others'.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Over JSON-RPC the user's password.
+    #[serde(default)]
+    pub password: Option<Secret<String>>,
+    /// Over REST the key of the user's application.
+    #[serde(default)]
+    pub key: Option<Secret<String>>,
     /// The own id of the company to work in; the user's own where absent.
     #[serde(default)]
     pub company: Option<i64>,
@@ -66,6 +74,27 @@ pub struct Config {
     /// A PEM file of authorities that are trusted beside the machine's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+}
+
+/// An interface of a Tryton server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// JSON-RPC, with a user's name and password: every series, many records in a call, and a lock against edits in between.
+    #[default]
+    Rpc,
+    /// REST, with the key of an application: from series 8.0 on, one record in a change, and no lock.
+    Rest,
+}
+
+/// What calls are authorized with.
+#[derive(Debug)]
+pub(crate) enum Access {
+    Login {
+        user: String,
+        password: Secret<String>,
+    },
+    Key(Secret<String>),
 }
 
 /// One step of a workflow.
@@ -157,6 +186,29 @@ impl Config {
         Ok(())
     }
 
+    /// What calls are authorized with.
+    ///
+    /// # Errors
+    /// Credentials of the other interface, or none.
+    pub(crate) fn access(&self) -> Result<Access> {
+        let wanted = |message: &str, help: &str| Err(Error::config(message).help(help));
+        match (self.api, &self.user, &self.password, &self.key) {
+            (Api::Rpc, Some(user), Some(password), None) => Ok(Access::Login {
+                user: user.clone(),
+                password: password.clone(),
+            }),
+            (Api::Rpc, ..) => wanted(
+                "`api = \"rpc\"` takes `user` and `password`, and no `key`",
+                "name the user and its password, or set `api = \"rest\"` to use a key",
+            ),
+            (Api::Rest, None, None, Some(key)) => Ok(Access::Key(key.clone())),
+            (Api::Rest, ..) => wanted(
+                "`api = \"rest\"` takes a `key`, and neither `user` nor `password`",
+                "give the key of a validated REST application of the user, or leave `api` out to log in with a password",
+            ),
+        }
+    }
+
     /// How its server is asked.
     ///
     /// # Errors
@@ -223,8 +275,34 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_never_shown() {
-        let shown = format!("{:?}", config("").unwrap());
-        assert!(!shown.contains("\"p\""), "{shown}");
+    fn each_interface_has_its_own_credentials() {
+        let access = |text: &str| {
+            let text = format!(r#"{{"url": "https://erp.example.com", "database": "erp"{text}}}"#);
+            serde_json::from_str::<Config>(&text).unwrap().access()
+        };
+        let login = r#", "user": "u", "password": "p""#;
+        assert!(matches!(access(login), Ok(Access::Login { .. })));
+        let rest = r#", "api": "rest", "key": "k""#;
+        assert!(matches!(access(rest), Ok(Access::Key(_))));
+        for wrong in [
+            "",
+            r#", "user": "u""#,
+            r#", "key": "k""#,
+            r#", "api": "rest""#,
+            r#", "api": "rest", "user": "u", "password": "p""#,
+            r#", "api": "rest", "user": "u", "key": "k""#,
+        ] {
+            let error = access(wrong).unwrap_err();
+            assert!(error.help_text().is_some(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        let shown = format!("{:?}", config(r#", "key": "k""#).unwrap());
+        assert!(
+            !shown.contains("\"p\"") && !shown.contains("\"k\""),
+            "{shown}"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What Tryton answers instead of a result, by what it means.
 //!
-//! Its errors come with status 200, as a list: a word that names their kind and its arguments, or the text and the trace of an exception.
+//! Over JSON-RPC errors come with status 200, as a list: a word that names their kind and its arguments, or the text and the trace of an exception.
+//! Over REST the status tells, and a body in JSON or a page.
 
 use lockstep_core::{Error, Kind};
 use serde_json::Value as Json;
@@ -22,6 +23,8 @@ pub(crate) enum Fault {
     },
     /// Somebody else changed the record since it was read.
     Concurrency,
+    /// What is asked for is not there; the error for a call that names no record.
+    Gone(Box<Error>),
     /// The server failed with an exception.
     Exception(String),
     /// Something stands in the way of every call.
@@ -32,7 +35,7 @@ impl Fault {
     /// Reads the member `error` of an answer.
     pub(crate) fn of(error: &Json) -> Fault {
         let text = |json: Option<&Json>| match json {
-            Some(Json::String(text)) => text.chars().take(WORDS_MAX).collect(),
+            Some(Json::String(text)) => shortened(text),
             _ => String::new(),
         };
         let first = error.get(0).and_then(Json::as_str);
@@ -65,6 +68,18 @@ impl Fault {
         }
     }
 
+    /// Reads a refusal in JSON, as REST gives it.
+    pub(crate) fn told(told: &Json) -> Fault {
+        let text = |name: &str| told.get(name).and_then(Json::as_str).unwrap_or_default();
+        let (message, more) = (text("message"), text("description"));
+        Fault::User(shortened(format!("{message} {more}").trim()))
+    }
+
+    /// The text of an exception.
+    pub(crate) fn exception(text: &str) -> Fault {
+        Fault::Exception(shortened(text))
+    }
+
     /// Whether the records are at fault, so that a smaller call may go through.
     pub(crate) fn is_of_records(&self) -> bool {
         !matches!(self, Fault::Other(_))
@@ -82,9 +97,14 @@ impl Fault {
             )),
             Fault::Exception(text) => Error::unexpected(format!("tryton failed at {what}: {text}"))
                 .help("the server's log has the whole story"),
+            Fault::Gone(error) => *error,
             Fault::Other(error) => error,
         }
     }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(WORDS_MAX).collect()
 }
 
 impl From<Error> for Fault {
@@ -144,6 +164,13 @@ mod tests {
         for odd in [json!(null), json!({}), json!([]), json!([1, 2]), json!("x")] {
             assert!(Fault::of(&odd).is_of_records());
         }
+    }
+
+    #[test]
+    fn a_refusal_over_rest_has_its_words() {
+        let told = json!({ "status": 400, "message": "No.", "description": "Because." });
+        assert!(matches!(Fault::told(&told), Fault::User(text) if text == "No. Because."));
+        assert!(matches!(Fault::told(&json!([])), Fault::User(text) if text.is_empty()));
     }
 
     #[test]

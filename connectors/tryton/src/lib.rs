@@ -10,6 +10,8 @@ mod lookup;
 mod model;
 mod plan;
 mod reader;
+mod rest;
+mod rpc;
 mod session;
 mod sink;
 mod work;
@@ -17,7 +19,7 @@ mod workflow;
 
 use lockstep_core::connector::Connector;
 
-pub use config::{Config, Step};
+pub use config::{Api, Config, Step};
 pub use reader::TrytonReader;
 pub use sink::TrytonSink;
 

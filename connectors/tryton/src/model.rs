@@ -107,9 +107,8 @@ impl Model {
         {
             return Err(missing(name));
         }
-        let method = format!("model.{name}.fields_get");
-        let asked = client.read(&method, vec![json!([]), json!(0)]).await;
-        let fields = match asked {
+        let parameters = [("fields_names", json!([])), ("level", json!(0))];
+        let fields = match client.ask(name, "fields_get", &parameters).await {
             Ok(fields) => fields,
             Err(Fault::Exception(text)) if text.trim_matches('\'') == name => {
                 return Err(missing(name));

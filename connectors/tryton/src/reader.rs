@@ -12,7 +12,7 @@ use lockstep_core::{Error, Result, Row, Shape, Value};
 use serde_json::Value as Json;
 
 use crate::check;
-use crate::client::Client;
+use crate::client::{Client, Search};
 use crate::config::Config;
 use crate::convert;
 use crate::domain::{Domain, Key, Part, sought};
@@ -171,16 +171,14 @@ impl TrytonReader {
                     .collect();
                 terms.push(domain.beyond(key, &values, onward, false));
             }
-            let search = Json::Array(terms);
-            let found = lookup::search(
-                &self.client,
-                model.name(),
-                &search,
-                Some(wanted),
-                &order,
-                &fields,
-            );
-            let found = found.await?;
+            let search = Search {
+                model: model.name(),
+                domain: &Json::Array(terms),
+                limit: Some(wanted),
+                order: &order,
+                fields: &fields,
+            };
+            let found = lookup::search(&self.client, search).await?;
             let count = found.len();
             records.extend(found);
             if count < wanted || records.len() >= page.limit {

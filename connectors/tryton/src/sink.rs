@@ -9,7 +9,7 @@ use std::time::Duration;
 use lockstep_core::change::Op;
 use lockstep_core::connector::{Batch, Finding, Limits, OpenContext, Outcome, Receipt, Sink};
 use lockstep_core::{Change, Error, Result, Shape, Value};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 use crate::check;
 use crate::client::Client;
@@ -364,16 +364,8 @@ async fn delete(work: &Work<'_>, records: Vec<(usize, Gone)>) -> Result<Done<()>
     for (at, result) in work.delete(records).await? {
         let is_gone = match (&result, by_position.get(&at)) {
             (Err(_), Some(id)) => {
-                let domain = json!([[ID, "=", id]]);
-                let found = lookup::search(
-                    work.client,
-                    work.model,
-                    &domain,
-                    Some(1),
-                    &Json::Null,
-                    &[ID],
-                );
-                found.await?.is_empty()
+                let found = lookup::one(work.client, work.model, *id, &[ID]);
+                found.await?.is_none()
             }
             _ => false,
         };

@@ -6,13 +6,13 @@ use std::collections::VecDeque;
 
 use lockstep_core::connector::Outcome;
 use lockstep_core::{Error, Kind, Result, Value};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 
 use crate::check::{self, Right};
-use crate::client::Client;
+use crate::client::{Client, Edit};
 use crate::fault::{Fault, without};
 use crate::lookup;
-use crate::model::{ID, STATE};
+use crate::model::STATE;
 use crate::plan::Gone;
 use crate::workflow::{Next, Workflow};
 
@@ -67,18 +67,11 @@ impl Work<'_> {
     ) -> Result<Done<i64>> {
         let mut done = Vec::with_capacity(records.len());
         let mut rest: VecDeque<Vec<(usize, Map<String, Json>)>> =
-            records.chunks(CREATE_MAX).map(<[_]>::to_vec).collect();
+            portions(records, CREATE_MAX.min(self.client.records_max()));
         while let Some(some) = rest.pop_front() {
             let values: Vec<&Map<String, Json>> = some.iter().map(|(_, values)| values).collect();
-            let made = self.call("create", vec![json!(values)], Map::new()).await;
-            match made {
+            match self.client.create(self.model, &values).await {
                 Ok(ids) => {
-                    let ids: Vec<i64> = serde_json::from_value(ids)
-                        .ok()
-                        .filter(|ids: &Vec<i64>| ids.len() == some.len())
-                        .ok_or_else(|| {
-                            Error::unexpected("the server made records without telling their ids")
-                        })?;
                     let each = some.into_iter().zip(ids);
                     done.extend(each.map(|((at, _), id)| (at, Ok(id))));
                 }
@@ -100,18 +93,17 @@ impl Work<'_> {
     /// Writes records, each only if it is as it was read.
     pub(crate) async fn write(&self, writes: Vec<Write>) -> Result<Done<()>> {
         let mut done = Vec::with_capacity(writes.len());
-        let mut rest = VecDeque::from([writes]);
+        let mut rest = portions(writes, self.client.records_max());
         while let Some(some) = rest.pop_front() {
-            if some.is_empty() {
-                continue;
-            }
-            let mut params = Vec::with_capacity(some.len() * 2);
-            for write in &some {
-                params.push(json!([write.id]));
-                params.push(Json::Object(write.values.clone()));
-            }
-            let stamps = some.iter().map(|write| (write.id, &write.stamp));
-            let answer = self.call("write", params, self.stamps(stamps)).await;
+            let each = some.iter();
+            let edits: Vec<Edit<'_>> = each
+                .map(|write| Edit {
+                    id: write.id,
+                    stamp: &write.stamp,
+                    values: &write.values,
+                })
+                .collect();
+            let answer = self.client.write(self.model, &edits).await;
             let positions = some.iter().map(|write| write.at).collect();
             match answer {
                 Ok(_) => done.extend(some.into_iter().map(|write| (write.at, Ok(())))),
@@ -130,16 +122,11 @@ impl Work<'_> {
     /// Deletes records, each only if it is as it was read.
     pub(crate) async fn delete(&self, records: Vec<(usize, Gone)>) -> Result<Done<()>> {
         let mut done = Vec::with_capacity(records.len());
-        let mut rest = VecDeque::from([records]);
+        let mut rest = portions(records, self.client.records_max());
         while let Some(some) = rest.pop_front() {
-            if some.is_empty() {
-                continue;
-            }
-            let ids: Vec<i64> = some.iter().map(|(_, gone)| gone.id).collect();
-            let stamps = some.iter().map(|(_, gone)| (gone.id, &gone.stamp));
-            let answer = self
-                .call("delete", vec![json!(ids)], self.stamps(stamps))
-                .await;
+            let each = some.iter();
+            let gone: Vec<(i64, &Json)> = each.map(|(_, gone)| (gone.id, &gone.stamp)).collect();
+            let answer = self.client.delete(self.model, &gone).await;
             let positions = some.iter().map(|(at, _)| *at).collect();
             match answer {
                 Ok(_) => done.extend(some.into_iter().map(|(at, _)| (at, Ok(())))),
@@ -166,6 +153,7 @@ impl Work<'_> {
         values: &[String],
     ) -> Result<Outcome> {
         let mut refused: Option<String> = None;
+        let mut pressed: Option<(String, String)> = None;
         let applied = Outcome::Applied {
             target_id: Some(Value::Int(id)),
         };
@@ -195,12 +183,18 @@ impl Work<'_> {
                     });
                 }
             };
+            if let Some((_, button)) = pressed.take_if(|(from, _)| *from == state) {
+                // Stock that is not there, an approval that is due: another press would say the same.
+                return Ok(Outcome::Waiting {
+                    on: format!("what keeps button `{button}` from moving it out of `{state}`"),
+                });
+            }
             // Refused before, and nothing has moved since: it is the record's fault.
             if let Some(reason) = refused {
                 return Ok(Outcome::Rejected { reason });
             }
-            match self.call(&button, vec![json!([id])], Map::new()).await {
-                Ok(_) => {}
+            match self.client.press(self.model, &button, id).await {
+                Ok(()) => pressed = Some((state, button)),
                 Err(Fault::Other(error)) => return Err(error),
                 Err(fault) => {
                     let words = without(&words(fault), values.iter().map(String::as_str));
@@ -214,38 +208,11 @@ impl Work<'_> {
     }
 
     async fn state(&self, id: i64) -> Result<Option<String>> {
-        let domain = json!([[ID, "=", id]]);
-        let records = lookup::search(
-            self.client,
-            self.model,
-            &domain,
-            Some(1),
-            &Json::Null,
-            &[STATE],
-        );
-        let records = records.await?;
-        let state = records
-            .first()
+        let record = lookup::one(self.client, self.model, id, &[STATE]).await?;
+        let state = record
+            .as_ref()
             .and_then(|record| record.get(STATE)?.as_str());
         Ok(state.map(str::to_owned))
-    }
-
-    async fn call(
-        &self,
-        method: &str,
-        params: Vec<Json>,
-        context: Map<String, Json>,
-    ) -> Result<Json, Fault> {
-        let method = format!("model.{}.{method}", self.model);
-        self.client.change(&method, params, context).await
-    }
-
-    fn stamps<'a>(&self, records: impl Iterator<Item = (i64, &'a Json)>) -> Map<String, Json> {
-        let known = records.filter(|(_, stamp)| stamp.is_string());
-        let stamps: Map<String, Json> = known
-            .map(|(id, stamp)| (format!("{},{id}", self.model), stamp.clone()))
-            .collect();
-        Map::from_iter([("_timestamp".to_owned(), Json::Object(stamps))])
     }
 
     /// A refused call as two smaller ones, or as what is wrong with its only record.
@@ -263,9 +230,8 @@ impl Work<'_> {
             let half = some.split_off(some.len() / 2);
             return Ok(Narrowed::Halves(some, half));
         }
-        // A right that was taken away is nobody's fault among the records.
-        let may = check::may(self.client, self.model, right).await?;
-        if !may {
+        // A right that was taken away is nobody's fault among the records; one to delete may be held back for good.
+        if right != Right::Delete && !check::may(self.client, self.model, right).await? {
             return Err(Error::new(
                 Kind::Unauthorized,
                 format!(
@@ -274,17 +240,29 @@ impl Work<'_> {
                     self.model
                 ),
             )
-            .help("give the user's group that right under Administration, Models, Models Access"));
+            .help(check::HELP));
         }
         let at = positions.first().copied().unwrap_or(0);
         Ok(Narrowed::One(
             at,
             match fault {
-                Fault::Concurrency => Refused::Changed,
+                Fault::Concurrency | Fault::Gone(_) => Refused::Changed,
                 fault => Refused::Words(words(fault)),
             },
         ))
     }
+}
+
+/// Lists of at most so many, in their order.
+fn portions<T>(all: Vec<T>, max: usize) -> VecDeque<Vec<T>> {
+    let mut portions: VecDeque<Vec<T>> = VecDeque::new();
+    for one in all {
+        match portions.back_mut() {
+            Some(last) if last.len() < max => last.push(one),
+            _ => portions.push_back(vec![one]),
+        }
+    }
+    portions
 }
 
 enum Narrowed<T> {
@@ -298,6 +276,7 @@ fn words(fault: Fault) -> String {
         Fault::User(message) => message,
         Fault::Warning { message, .. } => format!("tryton wants it confirmed: {message}"),
         Fault::Concurrency => "somebody else changed the record in between".to_owned(),
+        Fault::Gone(_) => "the record is gone".to_owned(),
         Fault::Exception(text) => format!("the server failed: {text}"),
         Fault::Other(error) => error.to_string(),
     }

@@ -1,4 +1,4 @@
-//! The conformance kit on a real Tryton.
+//! The conformance kit on a real Tryton, over both of its interfaces.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 #![allow(
@@ -16,8 +16,19 @@ use lockstep_core::{Column, Decimal, Row, Shape, Type, Value};
 use lockstep_tests::{Manifest, ReaderHarness, SinkHarness, System};
 use serde_json::{Value as Json, json};
 
-lockstep_tests::reader_conformance!(Categories);
-lockstep_tests::sink_conformance!(Templates);
+mod over_rpc {
+    use super::{Categories, Templates};
+
+    lockstep_tests::reader_conformance!(Categories<false>);
+    lockstep_tests::sink_conformance!(Templates<false>);
+}
+
+mod over_rest {
+    use super::{Categories, Templates};
+
+    lockstep_tests::reader_conformance!(Categories<true>);
+    lockstep_tests::sink_conformance!(Templates<true>);
+}
 
 const API: Manifest = Manifest {
     key_changes: true,
@@ -25,12 +36,16 @@ const API: Manifest = Manifest {
     ..Manifest::API
 };
 
+fn api(rest: bool) -> &'static str {
+    if rest { "rest" } else { "rpc" }
+}
+
 /// Categories of parties: a model that begins empty, with links to itself.
-struct Categories {
+struct Categories<const REST: bool> {
     erp: Erp,
 }
 
-impl System for Categories {
+impl<const REST: bool> System for Categories<REST> {
     async fn start() -> Self {
         Categories {
             erp: Erp::start().await,
@@ -50,7 +65,7 @@ impl System for Categories {
     }
 
     fn config(&self) -> RawConfig {
-        self.erp.config(json!({ "page_max": 10 }))
+        self.erp.config(json!({ "api": api(REST), "page_max": 10 }))
     }
 
     fn tables(&self) -> Vec<String> {
@@ -58,7 +73,7 @@ impl System for Categories {
     }
 }
 
-impl ReaderHarness for Categories {
+impl<const REST: bool> ReaderHarness for Categories<REST> {
     async fn fill(&self, count: usize) {
         // Several calls, so that there are several times of change; every third has a parent.
         let mut parent = Json::Null;
@@ -104,7 +119,7 @@ impl ReaderHarness for Categories {
 }
 
 /// Templates of products, found by their codes.
-struct Templates {
+struct Templates<const REST: bool> {
     erp: Erp,
     units: [i64; 2],
 }
@@ -119,7 +134,7 @@ const NAMES: [&str; 6] = [
     "active",
 ];
 
-impl System for Templates {
+impl<const REST: bool> System for Templates<REST> {
     async fn start() -> Self {
         let erp = Erp::start().await;
         let units = [
@@ -142,7 +157,8 @@ impl System for Templates {
     }
 
     fn config(&self) -> RawConfig {
-        self.erp.config(json!({ "batch_max": 60 }))
+        self.erp
+            .config(json!({ "api": api(REST), "batch_max": 60 }))
     }
 
     fn tables(&self) -> Vec<String> {
@@ -150,7 +166,7 @@ impl System for Templates {
     }
 }
 
-impl SinkHarness for Templates {
+impl<const REST: bool> SinkHarness for Templates<REST> {
     fn target(&self) -> Arc<Shape> {
         Arc::new(Shape {
             name: TEMPLATE.to_owned(),

@@ -10,7 +10,7 @@
 use lockstep_core::connector::RawConfig;
 use lockstep_core::{Row, Value};
 use lockstep_http_client::{Client, Settings, Url};
-use lockstep_servers::tryton::{DATABASE, PASSWORD, Server, USER};
+use lockstep_servers::tryton::{DATABASE, PASSWORD, REST_KEY, Server, USER};
 use serde_json::{Map, Value as Json, json};
 
 /// A server, and somebody who works in it beside Lockstep.
@@ -121,18 +121,20 @@ impl Erp {
     }
 }
 
-/// The settings of a connector for a server at an address.
+/// The settings of a connector for a server at an address; the interface that is asked for decides on the credentials.
 pub(crate) fn config(url: &str, more: Json) -> RawConfig {
-    let mut config: Map<String, Json> = Map::new();
-    for (name, value) in [
-        ("url", url),
-        ("database", DATABASE),
-        ("user", USER),
-        ("password", PASSWORD),
-    ] {
-        config.insert(name.to_owned(), json!(value));
+    let mut config = Map::from_iter([
+        ("url".to_owned(), json!(url)),
+        ("database".to_owned(), json!(DATABASE)),
+    ]);
+    let credentials = if more["api"] == "rest" {
+        json!({ "key": REST_KEY })
+    } else {
+        json!({ "user": USER, "password": PASSWORD })
+    };
+    for settings in [credentials, more] {
+        config.extend(settings.as_object().unwrap().clone());
     }
-    config.extend(more.as_object().unwrap().clone());
     config.into_iter().collect()
 }
 
