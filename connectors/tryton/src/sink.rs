@@ -222,10 +222,11 @@ impl TrytonSink {
                 Plan::Delete(gone) => deletes.push((at, gone)),
             }
         }
-        let made = self.create(&work, target, changes, creates).await?;
-        for (at, result) in made {
+        let mut changed = Vec::new();
+        for (at, result) in self.create(&work, target, changes, creates).await? {
             match result {
                 Ok(id) => round.applied(at, id),
+                Err(Refused::Changed) => changed.push(at),
                 Err(refused) => round.refused(at, refused, changes),
             }
         }
@@ -240,7 +241,6 @@ impl TrytonSink {
                 values,
             })
         }));
-        let mut changed = Vec::new();
         let written: HashSet<usize> = first.iter().chain(&second).map(|write| write.at).collect();
         for writes in [first, second] {
             // What was refused once is not written further.
@@ -316,7 +316,7 @@ impl TrytonSink {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let made = work.create(records).await?;
+        let mut made = work.create(records).await?;
         let mut ours: HashMap<String, i64> = HashMap::new();
         let mut keys = Vec::new();
         for (at, id) in &made {
@@ -345,14 +345,18 @@ impl TrytonSink {
             count = doubles.len(),
             "records were made a second time at the same moment; the newer ones are removed"
         );
-        let gone = doubles.into_iter().map(|id| {
-            let stamp = Json::Null;
+        let gone = doubles.iter().map(|id| {
+            let (id, stamp) = (*id, Json::Null);
             (0, Gone { id, stamp })
         });
         work.delete(gone.collect()).await?;
-        Err(Error::transient(
-            "somebody else made records with the same keys at the same moment",
-        ))
+        for (_, result) in &mut made {
+            // The one that stays is looked up and written as any other.
+            if matches!(result, Ok(id) if doubles.contains(id)) {
+                *result = Err(Refused::Changed);
+            }
+        }
+        Ok(made)
     }
 }
 

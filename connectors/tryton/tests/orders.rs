@@ -38,10 +38,17 @@ async fn an_order_moves_forward_by_its_buttons_and_a_repeat_presses_none() {
     if !common::is_installed() {
         return;
     }
+    for api in ["rpc", "rest"] {
+        an_order_moves(json!({ "api": api })).await;
+    }
+}
+
+async fn an_order_moves(settings: Json) {
     let erp = Erp::start().await;
     let url = erp.server.url();
-    let open =
-        async |table, columns: &[(&str, bool)]| Sink::open(&url, table, columns, json!({})).await;
+    let open = async |table, columns: &[(&str, bool)]| {
+        Sink::open(&url, table, columns, settings.clone()).await
+    };
     let party = open("party.party", &[("code", true), ("name", false)]).await;
     let party = id(&party
         .apply(&[party.upsert([json!("C-1"), json!("Ann")])])

@@ -200,26 +200,29 @@ async fn a_create_whose_answer_was_lost_is_not_done_again() {
         return;
     }
     let erp = Erp::start().await;
-    let script = Script::default().then("party.party.create", Trouble::DoneThenFailed);
-    let url = proxy::start(&erp.server.url(), script).await;
-    let sink = Sink::open(&url, PARTY, &[("code", true), ("name", false)], json!({})).await;
-    let changes = [
-        sink.upsert([json!("L-1"), json!("Ann")]),
-        sink.upsert([json!("L-2"), json!("Bob")]),
-    ];
-    let error = sink.apply(&changes).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Transient, "{error:?}");
-    let outcomes = sink.apply(&changes).await.unwrap();
-    let found = erp
-        .search(PARTY, json!([["code", "like", "L-%"]]), &["id"])
-        .await;
-    let expected: Vec<Outcome> = found
-        .iter()
-        .map(|record| Outcome::Applied {
-            target_id: Some(Value::Int(record["id"].as_i64().unwrap())),
-        })
-        .collect();
-    assert_eq!(outcomes, expected);
+    for (api, call) in [("rpc", "party.party.create"), ("rest", "POST party.party")] {
+        let script = Script::default().then(call, Trouble::DoneThenFailed);
+        let url = proxy::start(&erp.server.url(), script).await;
+        let columns = [("code", true), ("name", false)];
+        let sink = Sink::open(&url, PARTY, &columns, json!({ "api": api })).await;
+        let changes = [
+            sink.upsert([json!(format!("{api}-1")), json!("Ann")]),
+            sink.upsert([json!(format!("{api}-2")), json!("Bob")]),
+        ];
+        let error = sink.apply(&changes).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Transient, "{error:?}");
+        let outcomes = sink.apply(&changes).await.unwrap();
+        let mine = json!([["code", "like", format!("{api}-%")]]);
+        let found = erp.search(PARTY, mine, &["id"]).await;
+        let expected: Vec<Outcome> = found
+            .iter()
+            .map(|record| Outcome::Applied {
+                target_id: Some(Value::Int(record["id"].as_i64().unwrap())),
+            })
+            .collect();
+        assert_eq!(outcomes, expected);
+        assert_eq!(found.len(), 2);
+    }
 }
 
 #[tokio::test]
@@ -243,8 +246,6 @@ async fn a_record_made_twice_at_the_same_moment_is_left_once() {
     let columns = [("street", true), ("party", false)];
     let sink = Sink::open(&url, "party.address", &columns, json!({})).await;
     let change = [sink.upsert([json!("D-1"), company])];
-    let error = sink.apply(&change).await.unwrap_err();
-    assert_eq!(error.kind(), Kind::Transient, "{error:?}");
     let outcomes = sink.apply(&change).await.unwrap();
     let expected = Outcome::Applied {
         target_id: Some(Value::Int(first)),
@@ -260,39 +261,34 @@ async fn what_somebody_changed_in_between_is_written_once_more_and_then_a_confli
         return;
     }
     let erp = Erp::start().await;
-    let id = erp
-        .create(
-            PARTY,
-            json!({ "code": "K-1", "name": "before", "email": null }),
-        )
-        .await;
-    let script = Script::default();
-    let url = proxy::start(&erp.server.url(), script.clone()).await;
-    let sink = Sink::open(&url, PARTY, &[("code", true), ("name", false)], json!({})).await;
-    let edited = || Trouble::Edited(PARTY, json!({ "supplier_lead_time": null }));
-    let script = script.then("party.party.write", edited());
-    let outcomes = sink
-        .apply(&[sink.upsert([json!("K-1"), json!("once")])])
-        .await
-        .unwrap();
-    assert_eq!(
-        outcomes,
-        [Outcome::Applied {
-            target_id: Some(Value::Int(id))
-        }]
-    );
-    let script = script.then("party.party.write", edited());
-    let _script = script.then("party.party.write", edited());
-    let outcomes = sink
-        .apply(&[sink.upsert([json!("K-1"), json!("twice")])])
-        .await
-        .unwrap();
-    assert!(
-        matches!(outcomes[..], [Outcome::Conflict { .. }]),
-        "{outcomes:?}"
-    );
-    let now = erp.search(PARTY, json!([["id", "=", id]]), &["name"]).await;
-    assert_eq!(now[0]["name"], "once");
+    // Over REST the edit comes before the last look at the record: the moment behind that is not guarded.
+    for (api, call) in [("rpc", "party.party.write"), ("rest", "GET party.party/#")] {
+        let before = json!({ "code": api, "name": "before", "email": null });
+        let id = erp.create(PARTY, before).await;
+        let script = Script::default();
+        let url = proxy::start(&erp.server.url(), script.clone()).await;
+        let columns = [("code", true), ("name", false)];
+        let sink = Sink::open(&url, PARTY, &columns, json!({ "api": api })).await;
+        let edited = || Trouble::Edited(PARTY, json!({ "supplier_lead_time": null }));
+        let script = script.then(call, edited());
+        let write = async |name: &str| {
+            let change = [sink.upsert([json!(api), json!(name)])];
+            sink.apply(&change).await.unwrap()
+        };
+        let applied = Outcome::Applied {
+            target_id: Some(Value::Int(id)),
+        };
+        assert_eq!(write("once").await, [applied]);
+        let script = script.then(call, edited());
+        let _script = script.then(call, edited());
+        let outcomes = write("twice").await;
+        assert!(
+            matches!(outcomes[..], [Outcome::Conflict { .. }]),
+            "{outcomes:?}"
+        );
+        let now = erp.search(PARTY, json!([["id", "=", id]]), &["name"]).await;
+        assert_eq!(now[0]["name"], "once");
+    }
 }
 
 #[tokio::test]

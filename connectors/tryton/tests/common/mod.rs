@@ -79,7 +79,11 @@ impl Erp {
     /// Calls a method of a model.
     pub(crate) async fn call(&self, model: &str, method: &str, params: Json) -> Json {
         let done = self.try_call(model, method, params).await;
-        done.unwrap_or_else(|error| panic!("{model}.{method}: {error}"))
+        done.unwrap_or_else(|error| {
+            // What it says of a field's domain is as long as a book.
+            let words: String = error.to_string().chars().take(300).collect();
+            panic!("{model}.{method}: {words}")
+        })
     }
 
     pub(crate) async fn try_call(

@@ -22,6 +22,8 @@ use serde_json::{Value as Json, json};
 /// What happens to a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Trouble {
+    /// None: it is passed on.
+    None,
     /// It is answered by this status, header and body, and not carried out.
     Answer(u16, Option<(&'static str, &'static str)>, &'static str),
     /// It is carried out, and answered by an error.
