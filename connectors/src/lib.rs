@@ -18,6 +18,8 @@ pub fn registry() -> Registry {
     let registry = registry.with(lockstep_mongodb::connector());
     #[cfg(feature = "mysql")]
     let registry = registry.with(lockstep_mysql::connector());
+    #[cfg(feature = "odata")]
+    let registry = registry.with(lockstep_odata::connector());
     #[cfg(feature = "postgres")]
     let registry = registry.with(lockstep_postgres::connector());
     #[cfg(feature = "sqlite")]

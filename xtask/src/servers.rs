@@ -34,6 +34,8 @@ pub(crate) enum Tool {
     Localstripe,
     /// A stand-in of Stripe that knows prices and idempotency keys.
     StripeMock,
+    /// A stand-in of an OData service.
+    Odata,
     /// An emulator of HubSpot's reads.
     Backlot,
     /// The ERP, with a database to begin with.
@@ -41,7 +43,7 @@ pub(crate) enum Tool {
 }
 
 /// Everything the tests ask for.
-pub(crate) const ALL: [Tool; 10] = [
+pub(crate) const ALL: [Tool; 11] = [
     Tool::NatsServer,
     Tool::Postgres,
     Tool::Mongod,
@@ -50,6 +52,7 @@ pub(crate) const ALL: [Tool; 10] = [
     Tool::Python,
     Tool::Localstripe,
     Tool::StripeMock,
+    Tool::Odata,
     Tool::Backlot,
     Tool::Tryton,
 ];
@@ -68,6 +71,7 @@ const NATS_CLIENT: &str = "nats-py>=2.9,<3";
 /// The stand-ins of business systems: exactly these, because tests rely on what they do.
 const LOCALSTRIPE: &str = "localstripe==1.15.10";
 const STRIPE_MOCK: &str = "stripe-stateful-mock@0.0.16";
+const ODATA: &str = "@sap-ux/fe-mockserver-core@1.7.16";
 const BACKLOT: &str = "backlot==0.1.0";
 
 /// Where Debian's packages read whether to make and start a cluster of their own.
@@ -115,6 +119,7 @@ impl Tool {
             Tool::Python => "nats-py",
             Tool::Localstripe => "localstripe",
             Tool::StripeMock => "stripe-stateful-mock",
+            Tool::Odata => "fe-mockserver-core",
             Tool::Backlot => "backlot",
             Tool::Tryton => "Tryton",
         }
@@ -130,6 +135,7 @@ impl Tool {
             Tool::Python => find::PYTHON,
             Tool::Localstripe => find::LOCALSTRIPE,
             Tool::StripeMock => find::STRIPE_MOCK,
+            Tool::Odata => find::ODATA,
             Tool::Backlot => find::BACKLOT,
             Tool::Tryton => find::TRYTON,
         }
@@ -147,6 +153,7 @@ impl Tool {
             Tool::Python => find::python(),
             Tool::Localstripe => find::localstripe(),
             Tool::StripeMock => find::stripe_mock(),
+            Tool::Odata => find::odata(),
             Tool::Backlot => find::backlot(),
             Tool::Tryton => find::tryton(),
         }
@@ -175,6 +182,7 @@ impl Tool {
             Tool::Python => install_package("python", NATS_CLIENT)?,
             Tool::Localstripe => install_package("localstripe", LOCALSTRIPE)?,
             Tool::StripeMock => install_npm("stripe-stateful-mock", STRIPE_MOCK)?,
+            Tool::Odata => install_npm("odata", ODATA)?,
             Tool::Backlot => install_package("backlot", BACKLOT)?,
             Tool::Tryton => tryton::install(&tools()?.join("tryton"))?,
             Tool::Clickhouse => install_clickhouse()?,
@@ -195,6 +203,7 @@ impl Tool {
             Tool::Python => "an interpreter that can `import nats` is wanted",
             Tool::Localstripe => "an interpreter that can `import localstripe` is wanted",
             Tool::StripeMock => "node, and the folder of the npm package, are wanted",
+            Tool::Odata => "node, and the folder of the npm package, are wanted",
             Tool::Backlot => "the program `backlot` is wanted",
             Tool::Tryton => "a folder with `venv/bin/trytond` and `seed/erp.sqlite` is wanted",
         }

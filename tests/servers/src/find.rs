@@ -34,6 +34,9 @@ pub const LOCALSTRIPE: &str = "LOCKSTEP_LOCALSTRIPE";
 /// Names the folder of the npm package stripe-stateful-mock.
 pub const STRIPE_MOCK: &str = "LOCKSTEP_STRIPE_MOCK";
 
+/// Names the folder of the npm package @sap-ux/fe-mockserver-core.
+pub const ODATA: &str = "LOCKSTEP_ODATA";
+
 /// Names the program backlot.
 pub const BACKLOT: &str = "LOCKSTEP_BACKLOT";
 /// Names the folder of an installed Tryton: a `venv` and, in `seed`, a database to begin with.
@@ -278,6 +281,15 @@ pub fn stripe_mock() -> Option<PathBuf> {
             let tools = tools()?;
             Some(tools.join("stripe-stateful-mock/node_modules/stripe-stateful-mock"))
         })
+        .filter(|folder| folder.join("package.json").is_file())
+}
+
+/// The folder of fe-mockserver-core, where node is there to run it: the named one, or the installed one.
+#[must_use]
+pub fn odata() -> Option<PathBuf> {
+    on_path("node")?;
+    named(ODATA)
+        .or_else(|| Some(tools()?.join("odata/node_modules/@sap-ux/fe-mockserver-core")))
         .filter(|folder| folder.join("package.json").is_file())
 }
 

@@ -31,6 +31,7 @@ mod http;
 pub mod mariadb;
 pub mod mongodb;
 pub mod nats;
+pub mod odata;
 mod port;
 pub mod postgres;
 mod process;
