@@ -22,6 +22,8 @@ pub fn registry() -> Registry {
     let registry = registry.with(lockstep_odata::connector());
     #[cfg(feature = "postgres")]
     let registry = registry.with(lockstep_postgres::connector());
+    #[cfg(feature = "salesforce")]
+    let registry = registry.with(lockstep_salesforce::connector());
     #[cfg(feature = "sqlite")]
     let registry = registry.with(lockstep_sqlite::connector());
     #[cfg(feature = "stripe")]

@@ -34,6 +34,7 @@ mod quarantine;
 mod query;
 mod readme;
 mod rules;
+mod salesforce;
 mod steer;
 mod tables;
 mod told;

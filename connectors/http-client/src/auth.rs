@@ -104,10 +104,17 @@ pub(crate) struct Authorized {
     pub(crate) headers: Headers,
     /// Which token it was, so that two requests that fail together renew it once.
     pub(crate) token: u64,
+    /// Where the API is, where the token's answer said so.
+    pub(crate) base: Option<Url>,
 }
 
 impl Keeper {
-    pub(crate) fn new(auth: Auth, http: &reqwest::Client, system: &str) -> Result<Self> {
+    pub(crate) fn new(
+        auth: Auth,
+        http: &reqwest::Client,
+        system: &str,
+        base_in: Option<&str>,
+    ) -> Result<Self> {
         Ok(match auth {
             Auth::None => Keeper::Fixed(Vec::new()),
             Auth::Bearer(token) => Keeper::Fixed(vec![bearer(token.expose())]),
@@ -128,7 +135,8 @@ impl Keeper {
             Auth::Header { name, value } => Keeper::Fixed(vec![(name, value)]),
             Auth::Query { name, value } => Keeper::Query(name, value),
             Auth::OAuth2(settings) => {
-                Keeper::Tokens(Tokens::new(settings, http.clone(), system.to_owned())?)
+                let (system, base_in) = (system.to_owned(), base_in.map(str::to_owned));
+                Keeper::Tokens(Tokens::new(settings, http.clone(), system, base_in)?)
             }
             Auth::Custom(custom) => Keeper::Custom(custom),
         })
@@ -139,19 +147,20 @@ impl Keeper {
         Ok(match self {
             Keeper::Fixed(headers) => Authorized {
                 headers: headers.clone(),
-                token: 0,
+                ..Authorized::default()
             },
             Keeper::Query(..) => Authorized::default(),
             Keeper::Tokens(tokens) => {
-                let (token, number) = tokens.current().await?;
+                let token = tokens.current().await?;
                 Authorized {
-                    headers: vec![bearer(&token)],
-                    token: number,
+                    headers: vec![bearer(token.text.expose())],
+                    token: token.number,
+                    base: token.base,
                 }
             }
             Keeper::Custom(custom) => Authorized {
                 headers: custom.headers(request).await?,
-                token: 0,
+                ..Authorized::default()
             },
         })
     }

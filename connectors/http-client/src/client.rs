@@ -51,7 +51,12 @@ impl Client {
             })?;
         let origin = settings.base.origin().ascii_serialization();
         let meter = Meter::of(&settings.system, &origin, settings.budget)?;
-        let keeper = Keeper::new(settings.auth.clone(), &http, &settings.system)?;
+        let keeper = Keeper::new(
+            settings.auth.clone(),
+            &http,
+            &settings.system,
+            settings.base_in.as_deref(),
+        )?;
         Ok(Client {
             inner: Arc::new(Inner {
                 settings,

@@ -91,12 +91,24 @@ pub(crate) struct Tokens {
     key: Option<RsaKeyPair>,
     http: reqwest::Client,
     system: String,
+    /// The member of the token's answer that says where the API is.
+    base_in: Option<String>,
     state: Mutex<State>,
+}
+
+/// A token that holds.
+#[derive(Clone)]
+pub(crate) struct Token {
+    pub(crate) text: Secret<String>,
+    /// Which one it is, so that two requests that fail together renew it once.
+    pub(crate) number: u64,
+    /// Where the API is, where the token's answer said so.
+    pub(crate) base: Option<Url>,
 }
 
 #[derive(Default)]
 struct State {
-    token: Option<(Secret<String>, Instant)>,
+    token: Option<(Token, Instant)>,
     number: u64,
     /// The newest refresh token, where the vendor changes it.
     refresh: Option<Secret<String>>,
@@ -109,6 +121,8 @@ struct Granted {
     expires_in: Option<serde_json::Value>,
     #[serde(default)]
     refresh_token: Option<String>,
+    #[serde(flatten)]
+    more: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -117,7 +131,12 @@ struct Denied {
 }
 
 impl Tokens {
-    pub(crate) fn new(settings: OAuth2, http: reqwest::Client, system: String) -> Result<Self> {
+    pub(crate) fn new(
+        settings: OAuth2,
+        http: reqwest::Client,
+        system: String,
+        base_in: Option<String>,
+    ) -> Result<Self> {
         let key = match &settings.grant {
             Grant::JwtBearer { key_pem, .. } => Some(rsa_key(key_pem.expose())?),
             _ => None,
@@ -127,19 +146,21 @@ impl Tokens {
             key,
             http,
             system,
+            base_in,
             state: Mutex::default(),
         })
     }
 
-    /// A token that holds, and its number.
-    pub(crate) async fn current(&self) -> Result<(String, u64)> {
+    /// A token that holds.
+    pub(crate) async fn current(&self) -> Result<Token> {
         let mut state = self.state.lock().await;
         if let Some((token, until)) = &state.token
             && Instant::now() < *until
         {
-            return Ok((token.expose().clone(), state.number));
+            return Ok(token.clone());
         }
         let granted = self.fetch(state.refresh.as_ref()).await?;
+        let base = self.base(&granted)?;
         let life = match &granted.expires_in {
             Some(serde_json::Value::String(text)) => text.parse().ok(),
             Some(number) => number.as_u64(),
@@ -152,8 +173,36 @@ impl Tokens {
             state.refresh = Some(Secret::new(refresh));
         }
         state.number += 1;
-        state.token = Some((Secret::new(granted.access_token.clone()), until));
-        Ok((granted.access_token, state.number))
+        let token = Token {
+            text: Secret::new(granted.access_token),
+            number: state.number,
+            base,
+        };
+        state.token = Some((token.clone(), until));
+        Ok(token)
+    }
+
+    /// Where the API is by the token's answer: a host that is as well protected as the one that gave the token.
+    fn base(&self, granted: &Granted) -> Result<Option<Url>> {
+        let Some(member) = &self.base_in else {
+            return Ok(None);
+        };
+        let Some(text) = granted.more.get(member) else {
+            return Ok(None);
+        };
+        let base = text.as_str().and_then(|text| Url::parse(text).ok());
+        let is_fine = |base: &Url| {
+            let is_known = matches!(base.scheme(), "http" | "https") && base.host_str().is_some();
+            let is_safe = base.scheme() == "https" || self.settings.token_url.scheme() == "http";
+            is_known && is_safe && base.username().is_empty() && base.password().is_none()
+        };
+        base.filter(is_fine).map(Some).ok_or_else(|| {
+            Error::unexpected(format!(
+                "the token endpoint of system `{}` answered a `{member}` that is no safe address",
+                self.system
+            ))
+            .help("check the token address")
+        })
     }
 
     /// The system refused a token: it is not used again.

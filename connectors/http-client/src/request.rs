@@ -240,7 +240,10 @@ async fn attempt(
         ));
     };
     let began = Instant::now();
-    let mut url = prepared.url.clone();
+    let mut url = match &authorized.base {
+        Some(base) => on_host(&prepared.url, base),
+        None => prepared.url.clone(),
+    };
     for _ in 0..=HOPS_MAX {
         let sent = inner
             .http
@@ -289,6 +292,14 @@ async fn attempt(
         "system `{system}` redirects `{}` more than {HOPS_MAX} times",
         prepared.what
     ))))
+}
+
+/// An address on the host that a token is for.
+fn on_host(url: &Url, base: &Url) -> Url {
+    let mut moved = base.clone();
+    moved.set_path(url.path());
+    moved.set_query(url.query());
+    moved
 }
 
 /// Where an answer redirects to, if it does and may be followed.

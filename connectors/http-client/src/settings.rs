@@ -22,6 +22,8 @@ pub struct Settings {
     pub base: Url,
     /// How requests are authorized.
     pub auth: Auth,
+    /// The member of a token's answer that says on which host the API is, such as `instance_url`; paths are kept, and where the answer says nothing it is the base.
+    pub base_in: Option<String>,
     /// How often the system may be asked.
     pub budget: Budget,
     /// How long things may take.
@@ -66,6 +68,7 @@ impl Default for Settings {
             system: String::new(),
             base: Url::parse("http://localhost/").expect("a constant address"),
             auth: Auth::None,
+            base_in: None,
             budget: Budget::default(),
             timeouts: Timeouts::default(),
             retry: Retry::default(),
@@ -105,6 +108,7 @@ impl fmt::Debug for Settings {
             .field("system", &self.system)
             .field("host", &self.base.host_str())
             .field("auth", &self.auth)
+            .field("base_in", &self.base_in)
             .field("budget", &self.budget)
             .field("timeouts", &self.timeouts)
             .field("retry", &self.retry)

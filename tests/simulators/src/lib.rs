@@ -4,3 +4,4 @@
 //! They know nothing of Lockstep, listen on 127.0.0.1 only, and keep everything in memory.
 
 pub mod hubspot;
+pub mod salesforce;

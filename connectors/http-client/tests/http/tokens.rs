@@ -253,6 +253,56 @@ async fn assertions_are_signed_with_the_key() {
 }
 
 #[tokio::test]
+async fn requests_go_to_the_host_that_the_token_is_for() {
+    let there = Api::default();
+    there.granted.store(1, SeqCst);
+    let instance = there.start().await;
+    let told = Arc::new(Mutex::new(instance.to_string()));
+    let answer = Arc::clone(&told);
+    let granted = move || async move {
+        let instance = answer.lock().unwrap().clone();
+        serde_json::json!({"access_token": "t1", "instance_url": instance}).to_string()
+    };
+    let login = serve(Router::new().route("/token", post(granted))).await;
+    let client = |base_in: Option<&str>| {
+        Client::new(Settings {
+            auth: Auth::OAuth2(OAuth2 {
+                token_url: login.join("token").unwrap(),
+                client_id: "lockstep".to_owned(),
+                grant: credentials("s3cret"),
+                scopes: Vec::new(),
+                extra: Vec::new(),
+                secret_in: Secretly::Body,
+            }),
+            base_in: base_in.map(str::to_owned),
+            ..settings(login.clone())
+        })
+        .unwrap()
+    };
+    let answer = client(Some("instance_url"))
+        .get("x")
+        .query(&[("q", "a b/ü")])
+        .send()
+        .await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.url.port(), instance.port());
+    assert_eq!(answer.url.query(), Some("q=a+b%2F%C3%BC"));
+    // Whoever does not ask for it stays where it is.
+    let error = client(None).get("x").send().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Invalid);
+    for odd in ["", "ftp://x/", "http://user:secret@x/"] {
+        *told.lock().unwrap() = odd.to_owned();
+        let error = client(Some("instance_url"))
+            .get("x")
+            .send()
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), Kind::Unexpected, "{odd}");
+        assert!(!format!("{error:?}").contains("secret"));
+    }
+}
+
+#[tokio::test]
 async fn a_client_may_show_itself_as_basic_authorization() {
     let api = Api::default();
     let base = api.start().await;
