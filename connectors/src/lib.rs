@@ -20,6 +20,8 @@ pub fn registry() -> Registry {
     let registry = registry.with(lockstep_mysql::connector());
     #[cfg(feature = "odata")]
     let registry = registry.with(lockstep_odata::connector());
+    #[cfg(feature = "parquet")]
+    let registry = registry.with(lockstep_parquet::connector());
     #[cfg(feature = "postgres")]
     let registry = registry.with(lockstep_postgres::connector());
     #[cfg(feature = "salesforce")]

@@ -32,6 +32,8 @@ pub(crate) enum Tool {
     Python,
     /// A stand-in of Stripe that knows invoices, events and webhooks.
     Localstripe,
+    Moto,
+    Duckdb,
     /// A stand-in of Stripe that knows prices and idempotency keys.
     StripeMock,
     /// A stand-in of an OData service.
@@ -43,7 +45,7 @@ pub(crate) enum Tool {
 }
 
 /// Everything the tests ask for.
-pub(crate) const ALL: [Tool; 11] = [
+pub(crate) const ALL: [Tool; 13] = [
     Tool::NatsServer,
     Tool::Postgres,
     Tool::Mongod,
@@ -51,6 +53,8 @@ pub(crate) const ALL: [Tool; 11] = [
     Tool::Clickhouse,
     Tool::Python,
     Tool::Localstripe,
+    Tool::Moto,
+    Tool::Duckdb,
     Tool::StripeMock,
     Tool::Odata,
     Tool::Backlot,
@@ -73,6 +77,13 @@ const LOCALSTRIPE: &str = "localstripe==1.15.10";
 const STRIPE_MOCK: &str = "stripe-stateful-mock@0.0.16";
 const ODATA: &str = "@sap-ux/fe-mockserver-core@1.7.16";
 const BACKLOT: &str = "backlot==0.1.0";
+
+/// An S3-compatible store; moto's extra `server` brings every service of the vendor along, and these are enough.
+const MOTO: &[&str] = &["moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"];
+const MOTO_HELP: &str = "help: install Python 3 with its venv module, and the packages moto[s3], flask and flask-cors; see the variables in xtask/README.md";
+
+/// A query engine that reads Parquet files by itself.
+const DUCKDB: &str = "duckdb==2.0.0";
 
 /// Where Debian's packages read whether to make and start a cluster of their own.
 const DEBIAN_CLUSTERS: &str = "/etc/postgresql-common/createcluster.conf";
@@ -118,6 +129,8 @@ impl Tool {
             Tool::Clickhouse => "ClickHouse",
             Tool::Python => "nats-py",
             Tool::Localstripe => "localstripe",
+            Tool::Moto => "moto",
+            Tool::Duckdb => "DuckDB",
             Tool::StripeMock => "stripe-stateful-mock",
             Tool::Odata => "fe-mockserver-core",
             Tool::Backlot => "backlot",
@@ -134,6 +147,8 @@ impl Tool {
             Tool::Clickhouse => find::CLICKHOUSE,
             Tool::Python => find::PYTHON,
             Tool::Localstripe => find::LOCALSTRIPE,
+            Tool::Moto => find::MOTO,
+            Tool::Duckdb => find::DUCKDB,
             Tool::StripeMock => find::STRIPE_MOCK,
             Tool::Odata => find::ODATA,
             Tool::Backlot => find::BACKLOT,
@@ -152,6 +167,8 @@ impl Tool {
             Tool::Clickhouse => find::clickhouse().map(|found| found.server),
             Tool::Python => find::python(),
             Tool::Localstripe => find::localstripe(),
+            Tool::Moto => find::moto(),
+            Tool::Duckdb => find::duckdb(),
             Tool::StripeMock => find::stripe_mock(),
             Tool::Odata => find::odata(),
             Tool::Backlot => find::backlot(),
@@ -181,6 +198,8 @@ impl Tool {
             Tool::Mariadb => install_mariadb()?,
             Tool::Python => install_package("python", NATS_CLIENT)?,
             Tool::Localstripe => install_package("localstripe", LOCALSTRIPE)?,
+            Tool::Moto => install_venv(&tools()?.join("moto"), MOTO).context(MOTO_HELP)?,
+            Tool::Duckdb => install_package("duckdb", DUCKDB)?,
             Tool::StripeMock => install_npm("stripe-stateful-mock", STRIPE_MOCK)?,
             Tool::Odata => install_npm("odata", ODATA)?,
             Tool::Backlot => install_package("backlot", BACKLOT)?,
@@ -202,6 +221,10 @@ impl Tool {
             Tool::Clickhouse => "a clickhouse-server that runs is wanted",
             Tool::Python => "an interpreter that can `import nats` is wanted",
             Tool::Localstripe => "an interpreter that can `import localstripe` is wanted",
+            Tool::Moto => {
+                "an interpreter that can `import moto` is wanted, with moto_server beside it"
+            }
+            Tool::Duckdb => "an interpreter that can `import duckdb` is wanted",
             Tool::StripeMock => "node, and the folder of the npm package, are wanted",
             Tool::Odata => "node, and the folder of the npm package, are wanted",
             Tool::Backlot => "the program `backlot` is wanted",

@@ -31,6 +31,12 @@ pub const PYTHON: &str = "LOCKSTEP_PYTHON";
 /// Names a Python interpreter that can `import localstripe`.
 pub const LOCALSTRIPE: &str = "LOCKSTEP_LOCALSTRIPE";
 
+/// Names a Python interpreter that can `import moto`.
+pub const MOTO: &str = "LOCKSTEP_MOTO";
+
+/// Names a Python interpreter that can `import duckdb`.
+pub const DUCKDB: &str = "LOCKSTEP_DUCKDB";
+
 /// Names the folder of the npm package stripe-stateful-mock.
 pub const STRIPE_MOCK: &str = "LOCKSTEP_STRIPE_MOCK";
 
@@ -270,6 +276,25 @@ pub fn localstripe() -> Option<PathBuf> {
         .or_else(|| tools().map(|tools| tools.join("localstripe/bin/python")))
         // The package's own program is the last thing that is installed.
         .filter(|python| python.with_file_name("localstripe").is_file())
+}
+
+/// The Python interpreter of an environment with moto: the named one, or the installed one.
+#[must_use]
+pub fn moto() -> Option<PathBuf> {
+    named(MOTO)
+        .or_else(|| tools().map(|tools| tools.join("moto/bin/python")))
+        .filter(|python| python.with_file_name("moto_server").is_file())
+}
+
+/// The Python interpreter of an environment with DuckDB: the named one, or the installed one.
+#[must_use]
+pub fn duckdb() -> Option<PathBuf> {
+    named(DUCKDB)
+        .or_else(|| tools().map(|tools| tools.join("duckdb/bin/python")))
+        .filter(|python| {
+            let import = Command::new(python).args(["-c", "import duckdb"]).output();
+            import.is_ok_and(|output| output.status.success())
+        })
 }
 
 /// The folder of stripe-stateful-mock, where node is there to run it: the named one, or the installed one.

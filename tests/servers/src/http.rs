@@ -37,6 +37,14 @@ pub(crate) fn post(port: u16, path: &str, body: &str) -> Result<Answer> {
     )
 }
 
+/// Puts nothing at `http://127.0.0.1:port/path`.
+pub(crate) fn put(port: u16, path: &str) -> Result<Answer> {
+    ask(
+        port,
+        &format!("PUT {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n"),
+    )
+}
+
 /// Sends a whole request.
 fn ask(port: u16, request: &str) -> Result<Answer> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

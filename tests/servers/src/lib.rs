@@ -36,6 +36,7 @@ mod port;
 pub mod postgres;
 mod process;
 mod random;
+pub mod s3;
 pub mod stripe;
 pub mod tryton;
 pub mod wait;
