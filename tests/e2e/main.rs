@@ -18,6 +18,7 @@ mod evolve;
 mod faults;
 mod import;
 mod kill;
+mod lake;
 mod large;
 mod leases;
 mod limits;

@@ -14,6 +14,8 @@ use crate::store::Store;
 /// An open lake.
 #[derive(Debug)]
 pub(crate) struct Lake {
+    /// The system's name in the configuration.
+    system: String,
     pub(crate) config: Config,
     pub(crate) store: Arc<Store>,
     pub(crate) journal: Journal,
@@ -25,11 +27,17 @@ impl Lake {
         config.check()?;
         let store = Arc::new(Store::open(&config, cx)?);
         Ok(Lake {
+            system: cx.system.clone(),
             journal: Journal::new(Arc::clone(&store), config.checkpoint_every, config.keep()),
             store,
             config,
             footers: Footers::default(),
         })
+    }
+
+    /// What a flow's progress is kept under.
+    pub(crate) fn writer(&self, flow: &str) -> String {
+        format!("{}/{flow}", self.system)
     }
 
     /// The rows of a file that are wanted.

@@ -126,16 +126,18 @@ impl Sink for ParquetSink {
     }
 
     async fn progress(&self, flow: &str) -> Result<Vec<LaneProgress>> {
-        Ok(self.lake.journal.now().await?.progress(flow))
+        let writer = self.lake.writer(flow);
+        Ok(self.lake.journal.now().await?.progress(&writer))
     }
 
     async fn apply(&self, batch: &Batch) -> Result<Receipt> {
+        let writer = self.lake.writer(&batch.flow);
         for _ in 0..TRIES {
             let mut state = self.lake.journal.known().await?;
-            if state.fence(batch).is_err() {
+            if state.fence(&writer, batch).is_err() {
                 // Another writer of the same root may have moved it, or a commit of ours whose answer nobody waited for.
                 state = self.lake.journal.now().await?;
-                state.fence(batch)?;
+                state.fence(&writer, batch)?;
             }
             if let Some(receipt) = self.attempt(&state, batch).await? {
                 return Ok(receipt);
@@ -213,7 +215,7 @@ impl ParquetSink {
             edits.insert(name.to_owned(), edit);
         }
         let changed: Vec<String> = edits.keys().cloned().collect();
-        let commit = Commit::of(state, edits).reaching(batch);
+        let commit = Commit::of(state, edits).reaching(&self.lake.writer(&batch.flow), batch);
         let added: Vec<String> = commit.added().cloned().collect();
         if self.lake.journal.commit(commit, began).await? == Committed::Outrun {
             // Nobody knows them; what cannot be removed is swept one day.

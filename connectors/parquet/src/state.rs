@@ -23,7 +23,7 @@ pub(crate) struct State {
     /// The number of the last commit.
     pub(crate) version: u64,
     pub(crate) tables: BTreeMap<String, Table>,
-    /// By flow and lane.
+    /// By writer and lane: two systems of a configuration may share a root, and a flow may go to both.
     pub(crate) progress: BTreeMap<String, BTreeMap<String, Reached>>,
     /// Files that are no longer part of a table, with when they went.
     pub(crate) removed: BTreeMap<String, Timestamp>,
@@ -123,13 +123,13 @@ impl Commit {
     }
 
     /// The commit with the progress of a batch.
-    pub(crate) fn reaching(mut self, batch: &Batch) -> Commit {
+    pub(crate) fn reaching(mut self, writer: &str, batch: &Batch) -> Commit {
         for lane in &batch.progress {
             let reached = Reached {
                 seq: lane.reached,
                 position: lane.position.as_ref().map(ToString::to_string),
             };
-            let lanes = self.progress.entry(batch.flow.clone()).or_default();
+            let lanes = self.progress.entry(writer.to_owned()).or_default();
             lanes.insert(lane.lane.clone(), reached);
         }
         self
@@ -170,8 +170,8 @@ impl State {
             table.files.extend(edit.add);
             table.since = edit.since.unwrap_or(table.since);
         }
-        for (flow, lanes) in commit.progress {
-            self.progress.entry(flow).or_default().extend(lanes);
+        for (writer, lanes) in commit.progress {
+            self.progress.entry(writer).or_default().extend(lanes);
         }
         Ok(())
     }
@@ -192,8 +192,8 @@ impl State {
     ///
     /// # Errors
     /// [`Kind::Stopped`] where another writer was there.
-    pub(crate) fn fence(&self, batch: &Batch) -> Result<()> {
-        let lanes = self.progress.get(&batch.flow);
+    pub(crate) fn fence(&self, writer: &str, batch: &Batch) -> Result<()> {
+        let lanes = self.progress.get(writer);
         for lane in &batch.progress {
             let stored = lanes
                 .and_then(|lanes| lanes.get(&lane.lane))
@@ -211,9 +211,9 @@ impl State {
         Ok(())
     }
 
-    /// How far each lane of a flow got.
-    pub(crate) fn progress(&self, flow: &str) -> Vec<LaneProgress> {
-        let lanes = self.progress.get(flow).into_iter().flatten();
+    /// How far each lane of a writer got.
+    pub(crate) fn progress(&self, writer: &str) -> Vec<LaneProgress> {
+        let lanes = self.progress.get(writer).into_iter().flatten();
         lanes
             .map(|(lane, reached)| LaneProgress {
                 lane: lane.clone(),
