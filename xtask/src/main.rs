@@ -9,6 +9,7 @@ mod cargo;
 mod check;
 mod codegen;
 mod demo;
+mod new_connector;
 mod repository;
 mod servers;
 mod test;
@@ -47,6 +48,11 @@ enum Task {
     },
     /// Find or install the servers that tests, demo and benchmarks need: nats-server, PostgreSQL
     Servers,
+    /// Make a connector: a crate that builds and passes the conformance kit, to be changed into yours
+    NewConnector {
+        /// What configurations will call it: lower-case words joined by hyphens
+        name: String,
+    },
     /// Show four systems kept the same while they are edited; ARGS go to the demo
     #[command(disable_help_flag = true)]
     Demo {
@@ -79,6 +85,7 @@ fn main() -> ExitCode {
         Task::Test { filter, ci } => test::run(filter.as_deref(), ci),
         Task::Soak { filter, rounds } => test::soak(rounds, filter.as_deref()),
         Task::Servers => servers::run(),
+        Task::NewConnector { name } => new_connector::run(&name),
         Task::Demo { args } => demo::run(&args),
         Task::Bench { name, json, args } => bench::run(name, json, &args),
         Task::Codegen { check } => codegen::run(check),
