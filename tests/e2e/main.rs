@@ -12,6 +12,7 @@ mod away;
 mod business;
 mod canary;
 mod company;
+mod connector;
 mod delivery;
 mod direct;
 mod evolve;

@@ -46,14 +46,14 @@ to = ["erp"]
 "#;
 
 /// The stage of the other scenarios on a nats-server, with a shop that other programs speak for.
-struct Outside {
-    stage: Stage,
+pub(crate) struct Outside {
+    pub(crate) stage: Stage,
     server: nats::Server,
     python: PathBuf,
 }
 
 impl Outside {
-    fn new() -> Option<Outside> {
+    pub(crate) fn new() -> Option<Outside> {
         let server = nats::Server::start(&nats::Options::default())?;
         let Some(python) = find::python() else {
             skip("nats-py");
@@ -74,7 +74,7 @@ impl Outside {
         })
     }
 
-    fn script(&self, name: &str) -> Command {
+    pub(crate) fn script(&self, name: &str) -> Command {
         let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/examples");
         let mut command = Command::new(&self.python);
         command
@@ -149,7 +149,7 @@ impl Outside {
         (values, code)
     }
 
-    fn articles(&self) -> Vec<(String, i64)> {
+    pub(crate) fn articles(&self) -> Vec<(String, i64)> {
         let erp = self.stage.erp();
         let mut select = erp
             .prepare("SELECT no, stock FROM articles ORDER BY no")
