@@ -103,9 +103,13 @@ async def publish(connection, db, args):
         }
         body = json.dumps(event["data"]).encode()
         # Where no acknowledgement comes this raises, and the same is said again under the same id.
-        await log.publish(subject, body, stream="LS_INBOX", headers=headers)
+        stored = await log.publish(subject, body, stream="LS_INBOX", headers=headers)
         with db:
             db.execute("DELETE FROM outbox WHERE no = ?", (no,))
+        if stored.duplicate:
+            # It was stored before a crash; its verdict went to whoever listened then.
+            await verdicts.unsubscribe()
+            continue
         try:
             verdict = json.loads((await verdicts.next_msg(timeout=args.deadline)).data)
             say({"verdict": verdict, "data": event["data"]})
