@@ -92,13 +92,23 @@ pub(crate) fn run(name: &str) -> Result<ExitCode> {
     for (file, _) in &files {
         say(&format!("wrote {}", file.display()));
     }
-    say(&format!(
-        "
-next:
-  cargo test -p lockstep-{name}     the conformance kit, against a stand-in of the template's own
-  connectors/{name}/README.md       what to replace, and in which order
-  connectors/README.md              \"Writing one\": from here to a running sync"
-    ));
+    say("\nnext:");
+    for (what, why) in [
+        (
+            format!("cargo test -p lockstep-{name}"),
+            "the conformance kit, against a stand-in of the template's own",
+        ),
+        (
+            format!("connectors/{name}/README.md"),
+            "what to replace, and in which order",
+        ),
+        (
+            "connectors/README.md".to_owned(),
+            "\"Writing one\": from here to a running sync",
+        ),
+    ] {
+        say(&format!("  {what:<36}  {why}"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

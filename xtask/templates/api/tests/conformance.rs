@@ -20,7 +20,7 @@ lockstep_tests::sink_conformance!(Customers);
 struct Customers(StandIn);
 
 /// The columns that checks write; the first is the key.
-const WRITTEN: [(&str, Type, bool); 5] = [
+const WRITTEN: &[(&str, Type, bool)] = &[
     ("code", Type::Text, false),
     ("name", Type::Text, false),
     ("credit", Type::DECIMAL, true),
