@@ -11,6 +11,7 @@ use lockstep_core::{Change, Position, Row};
 
 use crate::edit::{Edit, script};
 use crate::fold::key;
+use crate::manifest::declared;
 use crate::pump::{CAPACITY, Pump, Taken};
 use crate::schema::documented;
 use crate::{DEADLINE, State, System, ok};
@@ -344,6 +345,8 @@ pub async fn a_cut_connection_loses_nothing<H: SourceHarness>() {
     if cut {
         pump.kill().await;
         pump = Pump::start(&system, Some(batch.position)).await;
+    } else {
+        declared("the harness cuts no connection of the source");
     }
     pump.settle(&system, &mut state).await;
     pump.stop(DEADLINE).await;
@@ -435,6 +438,8 @@ pub async fn nothing_is_released_that_is_not_safe<H: SourceHarness>() {
             assert!(start.elapsed() < DEADLINE, "what is safe is never released");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    } else {
+        declared("the system forgets changes by a rule of its own, whatever was released");
     }
     pump.kill().await;
     let mut again = Pump::start(&system, Some(middle.position.clone())).await;

@@ -8,6 +8,7 @@ mod bench;
 mod cargo;
 mod check;
 mod codegen;
+mod conformance;
 mod demo;
 mod new_connector;
 mod repository;
@@ -19,6 +20,8 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use conformance::Then;
 
 /// The tasks of the Lockstep repository
 #[derive(Parser)]
@@ -37,6 +40,15 @@ enum Task {
         /// Count a skipped test as failed, as CI does
         #[arg(long)]
         ci: bool,
+    },
+    /// Say which connector keeps which promise of the conformance kit, by running it
+    Conformance {
+        /// Write the table into connectors/README.md
+        #[arg(long, conflicts_with = "json")]
+        write: bool,
+        /// Print one JSON object and nothing else
+        #[arg(long)]
+        json: bool,
     },
     /// Kill, freeze and cut off everything for hundreds of rounds, and count what became of it
     Soak {
@@ -83,6 +95,14 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Check { only } => check::run(&only),
         Task::Test { filter, ci } => test::run(filter.as_deref(), ci),
+        Task::Conformance { write, json } => {
+            let then = match (write, json) {
+                (true, _) => Then::Write,
+                (_, true) => Then::Json,
+                _ => Then::Print,
+            };
+            conformance::run(&then)
+        }
         Task::Soak { filter, rounds } => test::soak(rounds, filter.as_deref()),
         Task::Servers => servers::run(),
         Task::NewConnector { name } => new_connector::run(&name),

@@ -15,7 +15,7 @@ use lockstep_servers::{NO_SKIP, find, mariadb, mongodb};
 
 use crate::cargo::{Built, cargo, succeeds};
 use crate::repository::Metadata;
-use crate::{say, servers};
+use crate::{conformance, say, servers};
 
 /// Where tests find the runtime's binary.
 const BINARY: &str = "LOCKSTEP_BIN";
@@ -33,8 +33,13 @@ pub(crate) fn run(filter: Option<&str>, ci: bool) -> Result<ExitCode> {
     let mut runner = runner(&stage.metadata)?;
     let mut doc = cargo("test --quiet --workspace --doc --no-fail-fast");
     let mut passed = true;
+    conformance::forget(&stage.metadata)?;
     for command in [&mut runner, &mut doc] {
         passed &= succeeds(stage.lead(command)?.args(filter))?;
+    }
+    // A run of everything knows what the table should say; a chosen part does not, nor does plain `cargo test`.
+    if filter.is_none() && conformance::has_report(&stage.metadata) {
+        passed &= conformance::is_current(&stage.metadata)?;
     }
     Ok(verdict("tests", passed, started))
 }
@@ -60,7 +65,7 @@ fn verdict(what: &str, passed: bool, started: Instant) -> ExitCode {
 }
 
 /// What tests need around them: the runtime's binary, and servers.
-struct Stage {
+pub(crate) struct Stage {
     metadata: Metadata,
     variables: Vec<(&'static str, PathBuf)>,
     no_skip: String,
@@ -72,7 +77,7 @@ struct Stage {
 
 impl Stage {
     /// Finds or installs the servers, builds everything once, and starts what tests share.
-    fn prepare(all: bool) -> Result<Stage> {
+    pub(crate) fn prepare(all: bool) -> Result<Stage> {
         let metadata = Metadata::read(&["--no-deps"])?;
         // Whoever sets the variable has decided already, `0` included.
         let no_skip = match env::var(NO_SKIP) {
@@ -92,8 +97,13 @@ impl Stage {
         })
     }
 
+    /// The repository that is tested.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// Gives a test runner what it needs to find all of that.
-    fn lead<'c>(&self, command: &'c mut Command) -> Result<&'c mut Command> {
+    pub(crate) fn lead<'c>(&self, command: &'c mut Command) -> Result<&'c mut Command> {
         command.current_dir(&self.metadata.workspace_root);
         command.env(BINARY, self.built.path("lockstep")?);
         command
@@ -163,7 +173,8 @@ fn runner(metadata: &Metadata) -> Result<Command> {
     Ok(nextest)
 }
 
-fn nextest(metadata: &Metadata) -> Result<Option<Command>> {
+/// cargo-nextest, installed below the target folder where it is not there.
+pub(crate) fn nextest(metadata: &Metadata) -> Result<Option<Command>> {
     if answers(&mut cargo("nextest --version")) {
         return Ok(Some(cargo("nextest")));
     }
